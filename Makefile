@@ -1,0 +1,63 @@
+# The short ways in. On a bare machine (Debian 12, Rust, Python with pip) `make demo` and
+# `make test` need nothing else done before.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Outside the checkout, so that every clone on a machine shares one build of the dependencies.
+export CARGO_TARGET_DIR := $(or $(CURATE_TARGET_DIR),$(HOME)/.cache/curate/target)
+
+CARGO_FLAGS := --locked --release
+CURATE := $(CARGO_TARGET_DIR)/release/curate
+DEMO := demo
+
+.PHONY: help setup build demo test soak lint fmt clippy docs ci
+
+help: ## Show what there is.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## Install the system packages that are missing.
+	@bin/scripts/setup.sh
+
+# As the tests build it: one set of features, so that Lance (minutes) is compiled once, not twice.
+build: setup ## Build the curate command.
+	cargo test $(CARGO_FLAGS) --workspace --no-run
+
+demo: build ## Run the pipeline on sample clips and show what was kept and why.
+	@bin/scripts/samples.sh $(DEMO)/videos
+	$(CURATE) run examples/demo.toml
+	$(CURATE) status $(DEMO)/out
+	@printf '%s\n' '' \
+	  'The table is $(DEMO)/out/clips.lance, its sources and their licences are in $(DEMO)/videos.' \
+	  'Where to look next, with PATH="$(CARGO_TARGET_DIR)/release:$$PATH":' \
+	  '  curate query $(DEMO)/out "select status, drop_stage, drop_reason, count(*) from clips group by 1, 2, 3"' \
+	  '  curate query $(DEMO)/out "select clip_id, start_s, end_s, status from clips order by source_uri, start_s"' \
+	  '  curate why $(DEMO)/out CLIP_ID        every measured value against its threshold' \
+	  '  curate extract $(DEMO)/out CLIP_ID    write the clip as a file' \
+	  '  curate schema                    what every column means'
+
+test: build ## Run all tests.
+	cargo test $(CARGO_FLAGS) --workspace
+	@[[ -n "$${CURATE_REQUIRE_SHARED:-}" ]] || printf '%s\n' \
+	  'Tests that need the shared fixtures say "skipped: fixtures absent" when ../shared is not there.' \
+	  'CURATE_REQUIRE_SHARED=1 make test makes that a failure.'
+
+soak: build ## Kill runs at random moments, 50 times.
+	CURATE_SOAK_KILLS=$${CURATE_SOAK_KILLS:-50} \
+	  cargo test $(CARGO_FLAGS) --workspace --test integration soak -- --nocapture
+
+lint: fmt clippy docs ## Check format, lints and documentation.
+
+fmt:
+	cargo fmt --all --check
+
+# In release, for the sake of the build scripts and macros that the build has made already.
+clippy:
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --workspace --no-deps
+
+ci: ## What the continuous integration runs.
+	.ci/run

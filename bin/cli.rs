@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Turn raw video into a training set for text-to-video models.
+#[derive(Debug, Parser)]
+#[command(name = "curate", version, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a recipe; running it again resumes.
+    Run {
+        /// The recipe, such as pipeline.toml.
+        recipe: PathBuf,
+        /// Read at most this many sources.
+        #[arg(long)]
+        limit: Option<u64>,
+        /// Do only share I of N, as `0/3`; the shares need no coordinator.
+        #[arg(long, value_parser = parse_shard)]
+        shard: Option<(u32, u32)>,
+        /// Try units again that failed, are partial or were quarantined.
+        #[arg(long, value_enum)]
+        retry: Option<Retry>,
+        /// Which thresholds count when the recipe's differ from the table's.
+        #[arg(long, value_enum)]
+        judge: Option<JudgeBy>,
+    },
+    /// Check a recipe and print its plan, without running it.
+    Check {
+        /// The recipe.
+        recipe: PathBuf,
+    },
+    /// Say what a table holds.
+    Status {
+        /// The table's folder.
+        out: PathBuf,
+    },
+    /// Ask a table with SQL (tables `clips` and `units`).
+    Query {
+        /// The table's folder.
+        out: PathBuf,
+        /// The statement.
+        sql: String,
+        /// How to print the answer.
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+        /// A version of the clips to read instead of the newest.
+        #[arg(long)]
+        version: Option<u64>,
+        /// Where to write the answer (needed for Parquet).
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
+    /// Print the tables' columns.
+    Schema {
+        /// As the page docs/COLUMNS.md.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Finish what runs that died had staged.
+    Recover {
+        /// The table's folder.
+        out: PathBuf,
+    },
+    /// Delete old versions and files that nothing refers to.
+    Gc {
+        /// The table's folder.
+        out: PathBuf,
+    },
+    /// Write a commented example recipe.
+    Init {
+        /// Where to write it.
+        #[arg(default_value = "pipeline.toml")]
+        recipe: PathBuf,
+    },
+    /// Show every value of a clip against its threshold.
+    Why {
+        /// The table's folder.
+        out: PathBuf,
+        /// The clip's id.
+        clip_id: String,
+        /// The recipe whose thresholds count.
+        #[arg(long)]
+        recipe: PathBuf,
+    },
+    /// Write a clip's file.
+    Extract {
+        /// The table's folder.
+        out: PathBuf,
+        /// The clip's id.
+        clip_id: String,
+        /// Where to write it; default: the id with the right ending, here.
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Retry {
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JudgeBy {
+    /// The table's thresholds stay: the recipe must not differ.
+    Table,
+    /// The recipe's thresholds are used for new clips and become the table's.
+    File,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Csv,
+    Json,
+    Parquet,
+}
+
+fn parse_shard(text: &str) -> Result<(u32, u32), String> {
+    let wrong = || format!("`{text}` is not a share: write it like 0/3");
+    let (index, count) = text.split_once('/').ok_or_else(wrong)?;
+    let (index, count) =
+        (index.parse().map_err(|_bad| wrong())?, count.parse().map_err(|_bad| wrong())?);
+    if index < count {
+        Ok((index, count))
+    } else {
+        Err(format!("{wrong}: the first number counts from 0", wrong = wrong()))
+    }
+}

@@ -1,0 +1,121 @@
+//! One file for each command that is more than a few lines.
+
+mod clips;
+mod query;
+mod run;
+mod table;
+
+use std::io::Write as _;
+
+use curate_stages::STAGES;
+
+use crate::{
+    Exit, UsageError,
+    cli::{Args, Command},
+    recipe::Recipe,
+};
+
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("table")
+        .enable_all()
+        .build()?;
+    match args.command {
+        Command::Run { recipe, limit, shard, retry, judge } => {
+            let options = run::Options { limit, shard, retry: retry.is_some(), judge };
+            run::run(&recipe, options, runtime.handle())
+        }
+        Command::Check { recipe } => check(&Recipe::load(&recipe)?),
+        Command::Status { out } => runtime.block_on(table::status(&out)),
+        Command::Query { out, sql, format, version, output } => {
+            runtime.block_on(query::query(&out, &sql, format, version, output.as_deref()))
+        }
+        Command::Schema { markdown } => schema(markdown),
+        Command::Recover { out } => runtime.block_on(table::recover(&out)),
+        Command::Gc { out } => runtime.block_on(table::gc(&out)),
+        Command::Init { recipe } => init(&recipe),
+        Command::Why { out, clip_id, recipe } => {
+            let recipe = Recipe::load(&recipe)?;
+            runtime.block_on(clips::why(&out, &clip_id, &recipe))
+        }
+        Command::Extract { out, clip_id, output } => {
+            runtime.block_on(clips::extract(&out, &clip_id, output))
+        }
+    }
+}
+
+fn check(recipe: &Recipe) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    let plan = &recipe.plan;
+    writeln!(out, "table     {}", recipe.out.display())?;
+    writeln!(out, "split id  {}", plan.split_id)?;
+    writeln!(
+        out,
+        "machine   {} CPU threads, {} units at a time, {} decoder threads each, {} MiB in flight",
+        plan.run.cpus,
+        plan.run.workers,
+        plan.run.decode_threads,
+        plan.run.memory >> 20
+    )?;
+    for (index, stage) in plan.stages.iter().enumerate() {
+        writeln!(
+            out,
+            "stage {}   {} ({} workers) {}",
+            index + 1,
+            stage.kind,
+            stage.workers,
+            stage.key
+        )?;
+        writeln!(out, "          measures {}", stage.config.measuring())?;
+        writeln!(out, "          judges   {}", stage.config.judging())?;
+        writeln!(out, "          writes   {}", stage.config.writes().join(" "))?;
+    }
+    Ok(Exit::Complete)
+}
+
+fn schema(markdown: bool) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    if markdown {
+        write!(out, "{}", curate_schemas::columns_markdown())?;
+        return Ok(Exit::Complete);
+    }
+    for table in [&curate_schemas::columns::CLIPS, &curate_schemas::units::UNITS] {
+        writeln!(out, "{}", table.name)?;
+        for spec in table.columns {
+            writeln!(
+                out,
+                "  {:<24} {:<28} {}",
+                spec.name,
+                spec.kind.data_type().to_string(),
+                spec.unit
+            )?;
+        }
+    }
+    Ok(Exit::Complete)
+}
+
+fn init(path: &std::path::Path) -> anyhow::Result<Exit> {
+    let mut text =
+        "# A recipe for curate. Check it with `curate check`, run it with `curate run`.\n\n\
+         [input]\n\
+         # Files, folders, globs and manifests (CSV, JSON lines, Parquet), relative to this file.\n\
+         paths = [\"videos\"]\n\n\
+         [output]\n\
+         path = \"out\"\n\
+         form = \"copy\"  # or \"none\": leave the clips' bytes out of the table\n\n\
+         [run]\n\
+         # cpus = 0         # 0: all cores\n\
+         # memory = \"512MiB\"  # frames and clips in flight between the stages\n"
+            .to_owned();
+    for entry in STAGES {
+        text.push_str(&format!("\n# {}\n{}", entry.summary, entry.example));
+    }
+    let mut file =
+        std::fs::File::options().write(true).create_new(true).open(path).map_err(|error| {
+            UsageError(format!("cannot create {}: {error}; give another name", path.display()))
+        })?;
+    file.write_all(text.as_bytes())?;
+    crate::progress::say(&format!("wrote {}", path.display()));
+    Ok(Exit::Complete)
+}

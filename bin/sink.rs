@@ -1,0 +1,196 @@
+//! From finished units to the table.
+//!
+//! A clip's bytes go to a scratch file of its unit as soon as the clip has ended, so memory does
+//! not grow with a unit's length; at a commit they are read back in batches of bounded size and
+//! staged as one fragment for all units of the commit. Few, large fragments keep the table fast.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write as _,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use curate_pipeline::{RunConfig, RunError, Sink, UnitResult};
+use curate_schemas::{Clip, UnitId, UnitRow, columns as c};
+use curate_store::{Lease, Outcome, Receipt, Store, StoreError};
+use tokio::runtime::Handle;
+
+/// Video bytes read back at a time.
+const BATCH_BYTES: u64 = 16 << 20;
+/// Rows read back at a time.
+const BATCH_ROWS: usize = 256;
+
+/// The clips of one attempt at a unit.
+#[derive(Debug, Default)]
+struct Spooled {
+    clips: Vec<(Clip, Option<(u64, usize)>)>,
+    file: Option<File>,
+    path: PathBuf,
+    length: u64,
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // Left behind, it would only be swept up later.
+            std::fs::remove_file(&self.path).unwrap_or_default();
+        }
+    }
+}
+
+struct Ready {
+    id: UnitId,
+    row: UnitRow,
+    spooled: Spooled,
+}
+
+/// Commits whole units to the table.
+pub(crate) struct TableSink<'a> {
+    store: &'a Store,
+    lease: &'a Lease,
+    runtime: Handle,
+    every: Duration,
+    most: usize,
+    open: HashMap<u64, Spooled>,
+    ready: Vec<Arc<Ready>>,
+    last: Instant,
+    /// Commits made.
+    pub(crate) commits: u64,
+    /// Units that another process had committed first.
+    pub(crate) duplicates: u64,
+}
+
+impl<'a> TableSink<'a> {
+    pub(crate) fn new(
+        store: &'a Store,
+        lease: &'a Lease,
+        runtime: Handle,
+        run: &RunConfig,
+    ) -> Self {
+        Self {
+            store,
+            lease,
+            runtime,
+            every: Duration::from_secs_f64(run.commit_seconds),
+            most: run.commit_units,
+            open: HashMap::new(),
+            ready: Vec::new(),
+            last: Instant::now(),
+            commits: 0,
+            duplicates: 0,
+        }
+    }
+
+    /// Commits everything that is whole. Units that others committed meanwhile are left to them.
+    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
+        self.last = Instant::now();
+        let mut units = std::mem::take(&mut self.ready);
+        while !units.is_empty() {
+            let rows: Vec<UnitRow> = units.iter().map(|unit| unit.row.clone()).collect();
+            let batches = Batches { units: units.clone(), unit: 0, clip: 0 };
+            let outcome = self.runtime.block_on(async {
+                let staged = self.store.stage(self.lease, batches).await?;
+                let receipt = Receipt::write(self.lease, rows, staged)?;
+                self.store.finish(receipt).await
+            })?;
+            match outcome {
+                Outcome::Committed { .. } | Outcome::NoClips => {
+                    self.commits += 1;
+                    break;
+                }
+                Outcome::Duplicate { present } => {
+                    self.duplicates += present.len() as u64;
+                    units.retain(|unit| {
+                        !unit.spooled.clips.is_empty() && !present.contains(&unit.id)
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for TableSink<'_> {
+    fn clip(&mut self, ticket: u64, mut clip: Clip) -> Result<(), RunError> {
+        let spooled = self.open.entry(ticket).or_default();
+        let range = match clip.take(c::VIDEO) {
+            None => None,
+            Some(bytes) => {
+                if spooled.file.is_none() {
+                    spooled.path = self.lease.dir().spool().join(format!("{ticket}.clips"));
+                    let file = File::options()
+                        .create(true)
+                        .truncate(true)
+                        .read(true)
+                        .write(true)
+                        .open(&spooled.path)
+                        .map_err(RunError::sink)?;
+                    spooled.file = Some(file);
+                }
+                if let Some(file) = &mut spooled.file {
+                    file.write_all(&bytes).map_err(RunError::sink)?;
+                }
+                let range = (spooled.length, bytes.len());
+                spooled.length += bytes.len() as u64;
+                Some(range)
+            }
+        };
+        spooled.clips.push((clip, range));
+        Ok(())
+    }
+
+    fn unit(&mut self, ticket: u64, result: &UnitResult, row: UnitRow) -> Result<(), RunError> {
+        let mut spooled = self.open.remove(&ticket).unwrap_or_default();
+        spooled.clips.sort_by_key(|(clip, _)| clip.get(c::START_PTS).copied());
+        self.ready.push(Arc::new(Ready { id: result.unit.id.clone(), row, spooled }));
+        Ok(())
+    }
+
+    fn discard(&mut self, ticket: u64) {
+        self.open.remove(&ticket);
+    }
+
+    fn tick(&mut self) -> Result<(), RunError> {
+        let due = self.ready.len() >= self.most || self.last.elapsed() >= self.every;
+        if due && !self.ready.is_empty() { self.commit().map_err(RunError::sink) } else { Ok(()) }
+    }
+}
+
+/// Reads spooled clips back, a bounded batch at a time.
+struct Batches {
+    units: Vec<Arc<Ready>>,
+    unit: usize,
+    clip: usize,
+}
+
+impl Iterator for Batches {
+    type Item = Result<Vec<Clip>, std::io::Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES && batch.len() < BATCH_ROWS {
+            let Some(unit) = self.units.get(self.unit) else { break };
+            let Some((clip, range)) = unit.spooled.clips.get(self.clip) else {
+                self.unit += 1;
+                self.clip = 0;
+                continue;
+            };
+            self.clip += 1;
+            let mut clip = clip.clone();
+            if let (Some((offset, length)), Some(file)) = (range, &unit.spooled.file) {
+                let mut video = vec![0; *length];
+                if let Err(error) = file.read_exact_at(&mut video, *offset) {
+                    return Some(Err(error));
+                }
+                bytes += *length as u64;
+                clip.set(c::VIDEO, video);
+            }
+            batch.push(clip);
+        }
+        (!batch.is_empty()).then_some(Ok(batch))
+    }
+}

@@ -1,0 +1,356 @@
+//! Reading a recipe so that every problem is found in one go.
+//!
+//! `serde` stops at the first error of a table. Here a table is read again without the offending
+//! key until it parses, so a user sees all the wrong keys at once, each with a suggestion.
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{ConfigError, suggest::closest};
+
+/// The problems found so far, and the place that is being read.
+#[derive(Debug, Default)]
+pub struct Problems {
+    place: String,
+    found: Vec<ConfigError>,
+}
+
+impl Problems {
+    /// Starts reading another place, such as `[input]`.
+    pub fn enter(&mut self, place: impl Into<String>) {
+        self.place = place.into();
+    }
+
+    /// Reports a problem with `key` of the current place.
+    pub fn report(&mut self, key: &str, message: impl Into<String>) -> &mut ConfigError {
+        let key = format!("{} {key}", self.place).trim().to_owned();
+        self.add(ConfigError::new(key, message))
+    }
+
+    /// Adds a problem from elsewhere.
+    pub fn add(&mut self, problem: ConfigError) -> &mut ConfigError {
+        self.found.push(problem);
+        match self.found.last_mut() {
+            Some(problem) => problem,
+            None => unreachable!("one was just pushed"),
+        }
+    }
+
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// The problems in the order in which they were found.
+    #[must_use]
+    pub fn into_errors(self) -> Vec<ConfigError> {
+        self.found
+    }
+}
+
+/// Reads a table into `T`, reporting every key that does not fit. Keys that do not fit are left
+/// out, so the result is only meaningful when no problem was reported.
+pub fn read_table<T: DeserializeOwned + Default>(
+    table: &toml::Table,
+    problems: &mut Problems,
+) -> T {
+    let mut table = table.clone();
+    loop {
+        let error =
+            match serde_path_to_error::deserialize::<_, T>(toml::Value::Table(table.clone())) {
+                Ok(value) => return value,
+                Err(error) => error,
+            };
+        let path = error.path().to_string();
+        let message = error.into_inner().message().to_owned();
+        let (key, problem, help) = explain(&path, &message, &table);
+        let entry = problems.report(&path_or(&path, &key), problem);
+        if let Some(help) = help {
+            entry.help = Some(help);
+        }
+        let root: String = key.split(['.', '[']).next().unwrap_or_default().to_owned();
+        if table.remove(&root).is_none() {
+            return T::default();
+        }
+    }
+}
+
+fn path_or(path: &str, key: &str) -> String {
+    if path == "." || path.is_empty() { key.to_owned() } else { path.to_owned() }
+}
+
+/// Turns serde's words into the key at fault, the problem and advice.
+fn explain(path: &str, message: &str, table: &toml::Table) -> (String, String, Option<String>) {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if message.starts_with("unknown field")
+        && let Some((unknown, known)) = quoted.split_first()
+    {
+        let key =
+            if table.contains_key(*unknown) { (*unknown).to_owned() } else { path.to_owned() };
+        let help = match closest(unknown, known.iter().copied()) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("known settings: {}", known.join(", ")),
+        };
+        return (key, "there is no such setting".to_owned(), Some(help));
+    }
+    if message.starts_with("missing field")
+        && let Some(missing) = quoted.first()
+    {
+        return ((*missing).to_owned(), "this setting is required".to_owned(), None);
+    }
+    if message.starts_with("unknown variant")
+        && let Some((unknown, known)) = quoted.split_first()
+    {
+        let mut help = format!("one of: {}", known.join(", "));
+        if let Some(word) = closest(unknown, known.iter().copied()) {
+            help = format!("did you mean \"{word}\"? ({help})");
+        }
+        return (path.to_owned(), format!("\"{unknown}\" is not a choice"), Some(help));
+    }
+    (path.to_owned(), message.lines().collect::<Vec<_>>().join(" "), None)
+}
+
+/// A recipe, taken apart into its sections but not yet understood.
+#[derive(Debug, Default)]
+pub struct Document {
+    /// `[input]`: what to read (understood by the sources).
+    pub input: toml::Table,
+    /// `[output]`: where to write and in which form.
+    pub output: toml::Table,
+    /// `[run]`: resources and limits.
+    pub run: toml::Table,
+    /// `[[stage]]` tables in order.
+    pub stages: Vec<toml::Table>,
+}
+
+impl Document {
+    /// Takes the text of a recipe apart.
+    #[must_use]
+    pub fn parse(text: &str, problems: &mut Problems) -> Self {
+        let mut root: toml::Table = match text.parse() {
+            Ok(root) => root,
+            Err(error) => {
+                let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+                problems.report(&format!("line {line}"), error.message());
+                return Self::default();
+            }
+        };
+        let mut document = Self::default();
+        for (name, slot) in [
+            ("input", &mut document.input),
+            ("output", &mut document.output),
+            ("run", &mut document.run),
+        ] {
+            match root.remove(name) {
+                Some(toml::Value::Table(table)) => *slot = table,
+                Some(_) => {
+                    problems
+                        .report(name, "this is a section: write `[section]` on a line of its own");
+                }
+                None => {}
+            }
+        }
+        match root.remove("stage") {
+            Some(toml::Value::Array(stages)) => {
+                for stage in stages {
+                    match stage {
+                        toml::Value::Table(table) => document.stages.push(table),
+                        _ => {
+                            problems.report("stage", "each stage is a table: write `[[stage]]`");
+                        }
+                    }
+                }
+            }
+            Some(_) => {
+                problems.report("stage", "stages are a list: write `[[stage]]` with two brackets");
+            }
+            None => {}
+        }
+        for key in root.keys() {
+            let known = ["input", "output", "run", "stage"];
+            let entry = problems.report(key, "there is no such section");
+            entry.help = Some(match closest(key, known) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("known sections: {}", known.join(", ")),
+            });
+        }
+        document
+    }
+}
+
+/// Which clips later stages measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Score {
+    /// A clip leaves at the first stage that drops it.
+    #[default]
+    Kept,
+    /// Dropped clips are measured by every stage too.
+    All,
+}
+
+/// `[run]`: resources and limits. Nothing here changes what ends up in the table.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// CPU threads to use in all; 0 means every core.
+    pub cpus: usize,
+    /// Units decoded at the same time; 0 means what suits `cpus` and `decode_threads`.
+    pub workers: usize,
+    /// Decoder threads for each unit; 0 means up to four.
+    pub decode_threads: usize,
+    /// Memory for frames and clips in flight between the stages, such as `"512MiB"`.
+    #[serde(deserialize_with = "bytes_text")]
+    pub memory: u64,
+    /// `"kept"`, or `"all"` to measure rejected clips too.
+    pub score: Score,
+    /// Commit at least this often, in seconds.
+    pub commit_seconds: f64,
+    /// Commit at least every so many units.
+    pub commit_units: usize,
+    /// Give up on a unit that takes longer than this many seconds of decoding.
+    pub unit_timeout_seconds: f64,
+    /// How often a unit is tried when it fails for a passing reason (time-out, I/O).
+    pub tries: u32,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            cpus: 0,
+            workers: 0,
+            decode_threads: 0,
+            memory: 512 << 20,
+            score: Score::Kept,
+            commit_seconds: 30.0,
+            commit_units: 64,
+            unit_timeout_seconds: 1800.0,
+            tries: 3,
+        }
+    }
+}
+
+impl RunConfig {
+    /// Fills in what was left to the machine, which has `cores` cores, and reports impossible
+    /// settings.
+    pub fn resolve(&mut self, cores: usize, problems: &mut Problems) {
+        if self.cpus == 0 {
+            self.cpus = cores.max(1);
+        }
+        if self.decode_threads == 0 {
+            self.decode_threads = self.cpus.min(4);
+        }
+        if self.workers == 0 {
+            self.workers = self.cpus.div_ceil(self.decode_threads);
+        }
+        if self.memory < 16 << 20 {
+            problems.report("memory", "less than 16 MiB cannot hold a batch of frames").help =
+                Some("the default is \"512MiB\"".to_owned());
+        }
+        for (key, value) in [
+            ("commit_seconds", self.commit_seconds),
+            ("unit_timeout_seconds", self.unit_timeout_seconds),
+        ] {
+            if !value.is_finite() || value <= 0.0 {
+                problems.report(key, "must be a positive number of seconds");
+            }
+        }
+        for (key, value) in [("commit_units", self.commit_units), ("tries", self.tries as usize)] {
+            if value == 0 {
+                problems.report(key, "must be at least 1");
+            }
+        }
+    }
+}
+
+/// Reads `"512MiB"`, `"2 GB"` or a plain number of bytes.
+fn bytes_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Number(u64),
+        Words(String),
+    }
+    match Text::deserialize(deserializer)? {
+        Text::Number(bytes) => Ok(bytes),
+        Text::Words(text) => parse_bytes(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!("\"{text}\" is not a size; write it like \"512MiB\""))
+        }),
+    }
+}
+
+/// A size in bytes from text such as `512MiB`, `2 GB` or `1000`.
+#[must_use]
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..split].parse().ok()?;
+    let factor: f64 = match text[split..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    let bytes = number * factor;
+    (bytes.is_finite() && bytes >= 0.0).then_some(bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems_of(text: &str) -> Vec<String> {
+        let mut problems = Problems::default();
+        let document = Document::parse(text, &mut problems);
+        problems.enter("[run]");
+        let mut run: RunConfig = read_table(&document.run, &mut problems);
+        run.resolve(2, &mut problems);
+        problems.into_errors().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_problems_are_found_at_once() {
+        let found = problems_of(
+            "[run]\nworkrs = 2\nmemory = \"lots\"\ntries = \"x\"\ncommit_seconds = -1\n[ouptut]\npath = \"x\"\n",
+        );
+        let all = found.join("\n");
+        assert!(
+            all.contains("[run] workrs: there is no such setting\n    did you mean `workers`?"),
+            "{all}"
+        );
+        assert!(all.contains("[run] memory: \"lots\" is not a size"), "{all}");
+        assert!(all.contains("[run] tries:"), "{all}");
+        assert!(all.contains("[run] commit_seconds: must be a positive"), "{all}");
+        assert!(
+            all.contains("ouptut: there is no such section\n    did you mean `output`?"),
+            "{all}"
+        );
+        assert_eq!(found.len(), 5, "{all}");
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let found = problems_of("[run]\nworkers = = 2\n");
+        assert!(found[0].starts_with("line 2"), "{found:?}");
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(parse_bytes("512MiB"), Some(512 << 20));
+        assert_eq!(parse_bytes("1.5 GB"), Some(1_500_000_000));
+        assert_eq!(parse_bytes("17"), Some(17));
+        assert_eq!(parse_bytes("many"), None);
+        assert_eq!(parse_bytes("-1"), None);
+    }
+
+    #[test]
+    fn the_cpu_budget_is_shared_out() {
+        let mut run = RunConfig { cpus: 64, ..RunConfig::default() };
+        run.resolve(2, &mut Problems::default());
+        assert_eq!((run.decode_threads, run.workers), (4, 16));
+    }
+}

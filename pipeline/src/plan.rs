@@ -1,0 +1,398 @@
+//! From a recipe to a plan: everything is checked before anything loads.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use curate_schemas::{columns::CLIPS, fingerprint};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    Document, FrameNeed, Problems, RunConfig, Shape, StageConfig, StageEntry, config::read_table,
+    suggest::closest,
+};
+
+/// One stage of a plan.
+#[derive(Clone, Debug)]
+pub struct PlannedStage {
+    /// The kind, as in the recipe and in the table's `drop_stage`.
+    pub kind: &'static str,
+    /// What the recipe says.
+    pub config: Arc<dyn StageConfig>,
+    /// Fingerprint of what the stage measures: kind, measuring settings, revision, and the
+    /// fingerprints of what it reads.
+    pub key: String,
+    /// How many workers run it.
+    pub workers: usize,
+}
+
+/// A recipe that has been checked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `[run]`, with everything filled in.
+    pub run: RunConfig,
+    /// The stages in order; the first one splits.
+    pub stages: Vec<PlannedStage>,
+    /// Fingerprint of what decides which clips exist.
+    pub split_id: String,
+    /// What is behind `split_id`, so that a difference can be named.
+    pub split: Json,
+    /// The thresholds, by stage.
+    pub judge: Json,
+    /// Frames that the stages after the split need, merged.
+    pub need: FrameNeed,
+    /// The recipe's folder.
+    pub base: PathBuf,
+}
+
+/// What a plan is compiled from, besides the recipe.
+#[derive(Debug)]
+pub struct Ingredients<'a> {
+    /// The kinds of stages there are.
+    pub entries: &'a [StageEntry],
+    /// A stage that every plan ends with (it writes the clip's bytes).
+    pub last: Option<(&'static str, Arc<dyn StageConfig>)>,
+    /// Settings outside the stages that decide which clips exist: ids, unit length, clip form.
+    pub identity: Json,
+    /// Cores of this machine.
+    pub cores: usize,
+    /// The recipe's folder.
+    pub base: &'a Path,
+}
+
+impl Plan {
+    /// Checks a recipe as a whole. The plan is only meaningful when no problem was reported.
+    pub fn compile(
+        document: &Document,
+        ingredients: Ingredients<'_>,
+        problems: &mut Problems,
+    ) -> Self {
+        problems.enter("[run]");
+        let mut run: RunConfig = read_table(&document.run, problems);
+        run.resolve(ingredients.cores, problems);
+
+        let mut stages = Vec::new();
+        for (index, table) in document.stages.iter().enumerate() {
+            stages.extend(parse_stage(index, table, ingredients.entries, problems));
+        }
+        if document.stages.is_empty() {
+            problems.enter("");
+            problems.report("stage", "the recipe has no stages").help =
+                Some("start with:\n    [[stage]]\n    kind = \"scenes\"".to_owned());
+        }
+        // After a stage that cannot be read, what the last one lacks would only be noise.
+        if stages.len() == document.stages.len() {
+            stages.extend(ingredients.last);
+        }
+        check_shapes(&stages, problems);
+        check_columns(&stages, problems);
+
+        let split = json!({
+            "identity": ingredients.identity,
+            "split": stages.first().map(|(kind, config)| json!({
+                "kind": kind, "revision": config.revision(), "settings": config.measuring(),
+            })),
+        });
+        let split_id = fingerprint([canonical(&split).as_bytes()]);
+        let keys = stage_keys(&stages, &split_id);
+        let judge: BTreeMap<&str, Json> =
+            stages.iter().map(|(kind, config)| (*kind, config.judging())).collect();
+        let need = stages
+            .iter()
+            .skip(1)
+            .fold(FrameNeed::default(), |need, (_, config)| need.merge(config.frames()));
+        let planned = stages.into_iter().zip(keys).map(|((kind, config), key)| {
+            let workers = workers(&run, config.as_ref());
+            PlannedStage { kind, config, key, workers }
+        });
+        Self {
+            stages: planned.collect(),
+            run,
+            split_id,
+            split,
+            judge: json!(judge),
+            need,
+            base: ingredients.base.to_owned(),
+        }
+    }
+
+    /// The stage called `kind`.
+    #[must_use]
+    pub fn stage(&self, kind: &str) -> Option<&PlannedStage> {
+        self.stages.iter().find(|stage| stage.kind == kind)
+    }
+}
+
+type Parsed = (&'static str, Arc<dyn StageConfig>);
+
+fn parse_stage(
+    index: usize,
+    table: &toml::Table,
+    entries: &[StageEntry],
+    problems: &mut Problems,
+) -> Option<Parsed> {
+    let mut table = table.clone();
+    problems.enter(format!("stage {}", index + 1));
+    let kinds = || entries.iter().map(|entry| entry.kind);
+    let known = || format!("known kinds: {}", kinds().collect::<Vec<_>>().join(", "));
+    let kind = match table.remove("kind") {
+        Some(toml::Value::String(kind)) => kind,
+        Some(_) => {
+            problems.report("kind", "must be a word in quotes").help = Some(known());
+            return None;
+        }
+        None => {
+            problems.report("kind", "every stage says its kind").help = Some(known());
+            return None;
+        }
+    };
+    let Some(entry) = entries.iter().find(|entry| entry.kind == kind) else {
+        problems.report("kind", format!("there is no stage \"{kind}\"")).help =
+            Some(match closest(&kind, kinds()) {
+                Some(word) => format!("did you mean \"{word}\"?"),
+                None => known(),
+            });
+        return None;
+    };
+    problems.enter(format!("stage {} ({kind})", index + 1));
+    let config = (entry.parse)(&mut table, problems);
+    config.validate(problems);
+    Some((entry.kind, config.into()))
+}
+
+fn check_shapes(stages: &[Parsed], problems: &mut Problems) {
+    for (index, (kind, config)) in stages.iter().enumerate() {
+        problems.enter(format!("stage {} ({kind})", index + 1));
+        if stages[..index].iter().any(|(other, _)| other == kind) {
+            problems.report("kind", "this stage is there twice").help =
+                Some("a column has one writer: remove one of the two".to_owned());
+        }
+        let splits = config.shape() == Shape::Split;
+        if index == 0 && !splits {
+            problems.report("kind", "the first stage must cut sources into clips").help =
+                Some("put a stage of kind \"scenes\" first".to_owned());
+        }
+        if index > 0 && splits {
+            problems.report("kind", "only the first stage may cut sources into clips");
+        }
+    }
+}
+
+fn check_columns(stages: &[Parsed], problems: &mut Problems) {
+    let mut writers: BTreeMap<&str, &str> = BTreeMap::new();
+    for (index, (kind, config)) in stages.iter().enumerate() {
+        problems.enter(format!("stage {} ({kind})", index + 1));
+        for column in config.reads() {
+            if !writers.contains_key(column) {
+                let help = match stages[index..].iter().find(|(_, c)| c.writes().contains(column)) {
+                    Some((later, _)) => {
+                        format!("move \"{later}\", which writes it, before \"{kind}\"")
+                    }
+                    None => "no stage of this recipe writes it".to_owned(),
+                };
+                problems.report("kind", format!("reads `{column}` before it is written")).help =
+                    Some(help);
+            }
+        }
+        for column in config.writes() {
+            if CLIPS.position(column).is_none() {
+                problems
+                    .report("kind", format!("writes `{column}`, which the table does not have"));
+            }
+            if let Some(other) = writers.insert(column, kind)
+                && other != *kind
+            {
+                problems.report("kind", format!("writes `{column}`, as \"{other}\" does")).help =
+                    Some("a column has one writer: remove one of the two".to_owned());
+            }
+        }
+    }
+}
+
+/// The key of each stage: its own settings and the keys of the stages whose columns it reads.
+fn stage_keys(stages: &[Parsed], split_id: &str) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::with_capacity(stages.len());
+    for (index, (kind, config)) in stages.iter().enumerate() {
+        let upstream: Vec<&str> = stages[..index]
+            .iter()
+            .zip(&keys)
+            .filter(|((_, other), _)| other.writes().iter().any(|c| config.reads().contains(c)))
+            .map(|(_, key)| key.as_str())
+            .collect();
+        let own = canonical(&json!({
+            "kind": kind, "revision": config.revision(), "settings": config.measuring(),
+            "upstream": upstream, "split": split_id,
+        }));
+        keys.push(fingerprint([own.as_bytes()]));
+    }
+    keys
+}
+
+/// JSON text that does not depend on the order in which keys were written: `serde_json`'s maps are
+/// sorted unless a dependency switches that off, so they are sorted here in any case.
+fn canonical(value: &Json) -> String {
+    match value {
+        Json::Object(map) => {
+            let sorted: BTreeMap<&String, String> =
+                map.iter().map(|(k, v)| (k, canonical(v))).collect();
+            let inner: Vec<String> = sorted.iter().map(|(k, v)| format!("{k:?}:{v}")).collect();
+            format!("{{{}}}", inner.join(","))
+        }
+        Json::Array(list) => {
+            format!("[{}]", list.iter().map(canonical).collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn workers(run: &RunConfig, config: &dyn StageConfig) -> usize {
+    match config.shape() {
+        Shape::Split => run.workers,
+        Shape::Batch => 1,
+        Shape::Map => {
+            let resources = config.resources();
+            (run.cpus / resources.threads).clamp(1, resources.max_workers.max(1))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BuildContext, BuildError, Stage};
+
+    #[derive(Debug)]
+    struct Fake {
+        shape: Shape,
+        reads: &'static [&'static str],
+        writes: &'static [&'static str],
+        setting: i64,
+    }
+
+    impl StageConfig for Fake {
+        fn shape(&self) -> Shape {
+            self.shape
+        }
+        fn reads(&self) -> &'static [&'static str] {
+            self.reads
+        }
+        fn writes(&self) -> &'static [&'static str] {
+            self.writes
+        }
+        fn measuring(&self) -> Json {
+            json!(self.setting)
+        }
+        fn build(&self, _context: &BuildContext<'_>) -> Result<Stage, BuildError> {
+            unreachable!("plans are compiled without building")
+        }
+    }
+
+    fn setting(table: &toml::Table) -> i64 {
+        table.get("setting").and_then(toml::Value::as_integer).unwrap_or(0)
+    }
+
+    const ENTRIES: &[StageEntry] = &[
+        StageEntry {
+            kind: "scenes",
+            summary: "",
+            parse: |t, _| {
+                Box::new(Fake {
+                    shape: Shape::Split,
+                    reads: &[],
+                    writes: &["width"],
+                    setting: setting(t),
+                })
+            },
+            example: "",
+        },
+        StageEntry {
+            kind: "motion",
+            summary: "",
+            parse: |t, _| {
+                Box::new(Fake {
+                    shape: Shape::Map,
+                    reads: &["width"],
+                    writes: &["motion"],
+                    setting: setting(t),
+                })
+            },
+            example: "",
+        },
+        StageEntry {
+            kind: "text",
+            summary: "",
+            parse: |t, _| {
+                Box::new(Fake {
+                    shape: Shape::Batch,
+                    reads: &[],
+                    writes: &["text_area_max"],
+                    setting: setting(t),
+                })
+            },
+            example: "",
+        },
+    ];
+
+    fn compile(recipe: &str) -> (Plan, Vec<String>) {
+        let mut problems = Problems::default();
+        let document = Document::parse(recipe, &mut problems);
+        let ingredients = Ingredients {
+            entries: ENTRIES,
+            last: None,
+            identity: json!({"ids": "location"}),
+            cores: 2,
+            base: Path::new("."),
+        };
+        let plan = Plan::compile(&document, ingredients, &mut problems);
+        (plan, problems.into_errors().iter().map(ToString::to_string).collect())
+    }
+
+    fn recipe(stages: &[(&str, i64)]) -> String {
+        stages
+            .iter()
+            .map(|(kind, s)| format!("[[stage]]\nkind = \"{kind}\"\nsetting = {s}\n"))
+            .collect()
+    }
+
+    #[test]
+    fn wrong_recipes_are_reported_whole() {
+        let (_, found) =
+            compile(&recipe(&[("motoin", 0), ("motion", 0), ("scenes", 0), ("scenes", 0)]));
+        let all = found.join("\n");
+        assert!(
+            all.contains(
+                "stage 1 kind: there is no stage \"motoin\"\n    did you mean \"motion\"?"
+            ),
+            "{all}"
+        );
+        assert!(all.contains("the first stage must cut sources"), "{all}");
+        assert!(all.contains("reads `width` before it is written\n    move \"scenes\""), "{all}");
+        assert!(all.contains("this stage is there twice"), "{all}");
+        assert!(compile("").1.join("").contains("no stages"));
+    }
+
+    #[test]
+    fn keys_follow_what_is_measured_and_nothing_else() {
+        let keys = |r: &[(&str, i64)]| -> Vec<String> {
+            let (plan, found) = compile(&recipe(r));
+            assert!(found.is_empty(), "{found:?}");
+            plan.stages.into_iter().map(|stage| stage.key).collect()
+        };
+        let base = keys(&[("scenes", 1), ("motion", 1), ("text", 1)]);
+        assert_eq!(base, keys(&[("scenes", 1), ("motion", 1), ("text", 1)]));
+        let moved = keys(&[("scenes", 1), ("motion", 2), ("text", 1)]);
+        assert_eq!((&base[0], &base[2]), (&moved[0], &moved[2]));
+        assert_ne!(base[1], moved[1]);
+        let split = keys(&[("scenes", 2), ("motion", 1), ("text", 1)]);
+        assert!(base.iter().zip(&split).all(|(a, b)| a != b));
+    }
+
+    #[test]
+    fn canonical_json_ignores_the_order_of_keys() {
+        let a: Json = serde_json::from_str(r#"{"a": {"x": 1, "y": [2, 3]}, "b": 2}"#).unwrap();
+        let b: Json = serde_json::from_str(r#"{"b": 2, "a": {"y": [2, 3], "x": 1}}"#).unwrap();
+        assert_eq!(canonical(&a), canonical(&b));
+    }
+}

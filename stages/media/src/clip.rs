@@ -1,0 +1,297 @@
+//! Cuts a span out of a file without re-encoding.
+//!
+//! A frame depends on frames before it, so a clip holds the packets from the last key packet at
+//! or before the span to the last packet of the span, and must tell a reader which of them to
+//! show. MP4 can say so with an edit list, which everything built on FFmpeg obeys; it is used
+//! wherever it can hold the codec. VP8, which it cannot, has a "do not show" bit in every frame;
+//! it is set in the packets before the span. For the few codecs left, [`CopiedClip::skip_frames`]
+//! says how many frames to pass over. Matroska counts in milliseconds, MP4 in the source's ticks.
+//!
+//! One reader falls short: FFmpeg before 7 shows the hidden frames of AV1 (at negative times)
+//! unless its caller drops them, as this crate's decoder does.
+//!
+//! Decode times are made anew from presentation times: they only have to be in order, and those
+//! of a demuxer depend on where it was entered. What cannot be cut truly (missing or repeated
+//! times, frames the source itself hides, a change of configuration) is an error with its reason,
+//! never a wrong clip.
+
+use std::{ffi::CStr, path::Path};
+
+use curate_schemas::{Span, TimeBase};
+use ffmpeg_next::ffi;
+
+use crate::{
+    Limits, MediaError,
+    input::{Input, Read},
+    mp4,
+    mux::{self, Placed, Plan},
+    nal::extradata,
+    packet::Packet,
+    probe,
+};
+
+/// The container of a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClipForm {
+    /// MP4 with an edit list that shows exactly the span.
+    Mp4,
+    /// Matroska; see [`CopiedClip::skip_frames`].
+    Matroska,
+}
+
+impl ClipForm {
+    fn muxer(self) -> &'static CStr {
+        match self {
+            Self::Mp4 => c"mp4",
+            Self::Matroska => c"matroska",
+        }
+    }
+
+    /// The usual ending of such a file's name, without the dot.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Matroska => "mkv",
+        }
+    }
+}
+
+/// A span as a file of its own. Its time begins at 0, with the span's first frame in MP4 and VP8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedClip {
+    /// The file. The same span of the same source always gives the same bytes.
+    pub bytes: Vec<u8>,
+    /// Its container.
+    pub form: ClipForm,
+    /// Frames before the span that a reader sees which does not obey edit lists; 0 if none.
+    pub skip_frames: u32,
+    /// Frames of the span, counted as shown packets.
+    pub frames: u32,
+}
+
+/// After this many packets in a row past the span, none of it can follow: codecs reorder over 16
+/// frames at most, which are up to 32 packets where fields are coded apart.
+const PACKETS_PAST_THE_SPAN: usize = 40;
+
+/// Copies the video packets of `span` (ticks of the stream's time base) into a file in memory.
+/// Audio is left out.
+///
+/// # Errors
+/// `mux` with the reason if the packets cannot be written so that exactly the span is shown;
+/// otherwise those of [`probe`](crate::probe()).
+pub fn copy_clip(path: &Path, span: &Span, limits: &Limits) -> Result<CopiedClip, MediaError> {
+    let (mut input, info) = probe::open(path, limits)?;
+    let base = info.video.time_base;
+    if span.time_base != base {
+        let other = span.time_base;
+        return Err(MediaError::mux(format!("the span counts in {other}, the stream in {base}")));
+    }
+    if span.end <= span.start {
+        return Err(MediaError::mux("the span is empty"));
+    }
+    input.complete_times();
+    let packets = collect(&mut input, span)?;
+    let stream = info.video.index;
+    let codec = input.parameters(stream).codec_id;
+    let is_vp8 = codec == ffi::AVCodecID::AV_CODEC_ID_VP8;
+    let configuration = configuration(&packets, extradata(input.parameters(stream)))?;
+    let form = form_for(codec);
+
+    // Without presentation times there is only the order of the packets, which is the frames' own
+    // where the codec does not reorder.
+    let is_reordered = input.parameters(stream).video_delay > 0
+        || packets.windows(2).any(|pair| pair[1].time() < pair[0].time());
+    if is_reordered && packets.iter().any(|packet| packet.pts().is_none()) {
+        return Err(MediaError::mux("packets of a reordered stream lack presentation times"));
+    }
+
+    let is_shown = |packet: &Packet| {
+        packet.time().is_some_and(|pts| span.contains(pts)) && !(is_vp8 && is_invisible_vp8(packet))
+    };
+    let frames = packets.iter().filter(|packet| is_shown(packet)).count() as u32;
+    let before = packets.iter().filter(|packet| packet.time() < Some(span.start)).count() as u32;
+    let (packets, time_base) = if is_vp8 {
+        (hide_before(packets, span)?, base)
+    } else if form == ClipForm::Mp4 {
+        in_units_of_a_second(order(packets, span, span.start)?, base)?
+    } else {
+        let first = packets.iter().filter_map(Packet::time).min().unwrap_or(span.start);
+        let mut placed = order(packets, span, first)?;
+        let early = placed.first().map_or(0, |first| first.dts.min(0));
+        for packet in &mut placed {
+            packet.pts -= early;
+            packet.dts -= early;
+        }
+        (placed, base)
+    };
+    let plan = Plan {
+        input: &input,
+        stream,
+        format: form.muxer(),
+        time_base,
+        configuration: configuration.as_deref(),
+    };
+    let mut bytes = mux::write(&plan, packets)?;
+    if form == ClipForm::Mp4 {
+        let length = (span.end - span.start).unsigned_abs() * u64::from(base.num.unsigned_abs());
+        mp4::shorten_edit(&mut bytes, length)?;
+    }
+    Ok(CopiedClip { bytes, form, skip_frames: if is_vp8 { 0 } else { before }, frames })
+}
+
+/// MP4 wherever it can hold the codec.
+fn form_for(codec: ffi::AVCodecID) -> ClipForm {
+    // SAFETY: lookups in FFmpeg's constant tables; an unknown name gives null.
+    let fits = unsafe {
+        let mp4 = ffi::av_guess_format(c"mp4".as_ptr(), std::ptr::null(), std::ptr::null());
+        !mp4.is_null() && ffi::avformat_query_codec(mp4, codec, ffi::FF_COMPLIANCE_NORMAL) == 1
+    };
+    if fits { ClipForm::Mp4 } else { ClipForm::Matroska }
+}
+
+/// The packets from the key packet at or before the span to its last one, in decode order.
+fn collect(input: &mut Input, span: &Span) -> Result<Vec<Packet>, MediaError> {
+    let mut next = input.seek_before(span.start)?;
+    let mut packets: Vec<Packet> = Vec::new();
+    let mut needed = 0; // packets up to the newest one of the span
+    loop {
+        let packet = match next.take() {
+            Some(packet) => packet,
+            None => {
+                let mut packet = Packet::new()?;
+                match input.read(&mut packet)? {
+                    Read::Packet => packet,
+                    // A damaged end: what could be decoded could also be copied.
+                    Read::End | Read::Failed(_) => break,
+                }
+            }
+        };
+        if packet.is_empty() {
+            continue;
+        }
+        let Some(time) = packet.time() else {
+            return Err(MediaError::mux("a packet has neither presentation nor decode time"));
+        };
+        if packet.is_key() && time <= span.start {
+            packets.clear();
+            needed = 0;
+        } else if packets.is_empty() {
+            continue; // before the first key packet
+        }
+        packets.push(packet);
+        if span.contains(time) {
+            needed = packets.len();
+        } else if time >= span.end && packets.len() - needed > PACKETS_PAST_THE_SPAN {
+            break;
+        }
+        // Packets that only lead up to the span count as needed until it ends.
+        if time < span.end {
+            needed = packets.len();
+        }
+    }
+    packets.truncate(needed);
+    if !packets.iter().any(|packet| packet.time().is_some_and(|time| span.contains(time))) {
+        return Err(MediaError::mux("no packet lies in the span"));
+    }
+    if packets
+        .iter()
+        .any(|packet| packet.is_hidden() && packet.time().is_some_and(|time| span.contains(time)))
+    {
+        return Err(MediaError::mux("the source's edit list hides frames inside the span"));
+    }
+    Ok(packets)
+}
+
+/// The decoder configuration that the packets bring along, if it is not the stream's.
+fn configuration(packets: &[Packet], usual: &[u8]) -> Result<Option<Vec<u8>>, MediaError> {
+    let mut changed: Option<Vec<u8>> = None;
+    for (index, packet) in packets.iter().enumerate() {
+        let Some(new) = packet.new_configuration() else { continue };
+        if new == changed.as_deref().unwrap_or(usual) {
+            continue;
+        }
+        if index > 0 {
+            return Err(MediaError::mux("the codec's configuration changes inside the span"));
+        }
+        changed = Some(new.to_vec());
+    }
+    Ok(changed)
+}
+
+/// Gives the packets times from `zero` on, with decode times made from the presentation times.
+fn order(packets: Vec<Packet>, span: &Span, zero: i64) -> Result<Vec<Placed>, MediaError> {
+    let mut times = Vec::with_capacity(packets.len());
+    for packet in &packets {
+        times.push(packet.time().unwrap_or(zero) - zero);
+    }
+    let mut sorted = times.clone();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(MediaError::mux("two packets have the same presentation time"));
+    }
+    // In order, and so early that no frame is shown before it is decoded.
+    let early = times.iter().zip(&sorted).map(|(pts, dts)| dts - pts).max().unwrap_or(0);
+    let step = |index: usize| sorted.get(index + 1).map(|next| next - sorted[index]);
+    let usual = step(sorted.len().saturating_sub(2)).unwrap_or(span.end - span.start);
+    Ok(packets
+        .into_iter()
+        .enumerate()
+        .map(|(index, packet)| {
+            let duration = match packet.duration() {
+                0 => step(index).unwrap_or(usual),
+                known => known,
+            };
+            Placed { pts: times[index], dts: sorted[index] - early, duration, packet }
+        })
+        .collect())
+}
+
+/// MP4 counts in whole fractions of a second: a tick of `num/den` seconds becomes `num` ticks.
+fn in_units_of_a_second(
+    mut packets: Vec<Placed>,
+    base: TimeBase,
+) -> Result<(Vec<Placed>, TimeBase), MediaError> {
+    let num = i64::from(base.num);
+    let too_large = || MediaError::mux("times too large for MP4");
+    let scale = |time: &mut i64| {
+        *time = time.checked_mul(num).ok_or_else(too_large)?;
+        Ok::<_, MediaError>(())
+    };
+    for packet in &mut packets {
+        scale(&mut packet.pts)?;
+        scale(&mut packet.dts)?;
+        scale(&mut packet.duration)?;
+    }
+    if packets.windows(2).any(|pair| pair[1].dts - pair[0].dts >= i64::from(i32::MAX))
+        || packets.iter().any(|packet| packet.pts - packet.dts >= i64::from(i32::MAX))
+    {
+        return Err(MediaError::mux("a gap between frames is too long for MP4"));
+    }
+    Ok((packets, TimeBase { num: 1, den: base.den }))
+}
+
+/// The frame tag's fifth bit says whether a VP8 frame is shown.
+const VP8_SHOWN: u8 = 0x10;
+
+fn is_invisible_vp8(packet: &Packet) -> bool {
+    packet.data().first().is_some_and(|tag| tag & VP8_SHOWN == 0)
+}
+
+/// Marks the VP8 packets before the span as not shown and moves them to time 0.
+fn hide_before(packets: Vec<Packet>, span: &Span) -> Result<Vec<Placed>, MediaError> {
+    let mut newest = 0;
+    let mut placed = Vec::with_capacity(packets.len());
+    for mut packet in packets {
+        let time = packet.time().unwrap_or(span.start) - span.start;
+        let duration = if time < 0 { 0 } else { packet.duration() };
+        if time < 0
+            && let Some(tag) = packet.data_mut()?.first_mut()
+        {
+            *tag &= !VP8_SHOWN;
+        }
+        newest = time.max(newest);
+        placed.push(Placed { packet, pts: newest, dts: newest, duration });
+    }
+    Ok(placed)
+}

@@ -1,0 +1,159 @@
+//! From a decoded frame to a picture of any size: the hot path of the scene analysis.
+//!
+//! Every frame of every video comes through here once, at 256 pixels or so, and may cost no more
+//! than a tenth of its decoding. So the planes of a YUV frame are shrunk first, straight out of
+//! the decoder's memory, and only the few pixels that are left are turned into RGB. That equals
+//! converting first and shrinking afterwards up to rounding, as both steps are linear. Chroma is
+//! stretched from its own centre (the quarter pixel by which most encoders sit it to the left is
+//! ignored). Ten-bit planes go the same way with 16-bit samples.
+//!
+//! Other layouts (NV12, RGB, palettes, grey) are rare in files and take swscale.
+
+use opencv::core::{self, CV_8UC1, CV_8UC3, CV_16UC1};
+
+use crate::{
+    Filter, Frame, MediaError, Orientation, Picture, PixelFormat, Size, color,
+    frame::Plane,
+    mat::{Shape, into_slice, merge, resize_into, view, view_slice},
+    scale::Scaler,
+    shrink::{Shrinker, Source},
+    yuv::{Coefficients, to_bgr},
+};
+
+/// The buffers and scalers that turning frames into pictures reuses; one per thread.
+#[derive(Default)]
+pub struct Converter {
+    format: PixelFormat,
+    yuv: [Vec<u8>; 3],
+    bgr: [Vec<u8>; 3],
+    wide: Vec<u8>,
+    shrinker: Shrinker,
+    scaler: Scaler,
+}
+
+impl Converter {
+    /// A converter whose pictures have this byte order.
+    #[must_use]
+    pub fn new(format: PixelFormat) -> Self {
+        Self { format, ..Self::default() }
+    }
+}
+
+impl Frame {
+    /// The frame as a picture of `size` (the size after turning, if `rotate`). `rotate` turns and
+    /// mirrors the picture upright; without it, it is as stored.
+    ///
+    /// # Errors
+    /// `convert` for empty or enormous sizes, and for layouts that swscale does not know.
+    pub fn picture(
+        &self,
+        converter: &mut Converter,
+        size: Size,
+        filter: Filter,
+        rotate: bool,
+    ) -> Result<Picture, MediaError> {
+        let turn = if rotate { self.orientation } else { Orientation::default() };
+        let stored = if turn.swaps_sides() { size.turned() } else { size };
+        let (width, height) = stored.ints()?;
+        let shape = Shape::packed(width, height, CV_8UC3, 3);
+        let colors = color::of_frame(self.av());
+        let mut data = vec![0; stored.pixels() * 3];
+        if let Some(planes) = self.yuv_planes() {
+            let Converter { yuv, bgr, wide, shrinker, format, .. } = converter;
+            for (plane, out) in planes.iter().zip(&mut *yuv) {
+                shrink(plane, out, (&mut *wide, &mut *shrinker), (width, height), filter)?;
+            }
+            let [y, u, v] = &*yuv;
+            to_bgr([y, u, v], bgr, Coefficients::new(colors));
+            let [blue, green, red] = &*bgr;
+            let order = match format {
+                PixelFormat::Bgr8 => [&blue[..], green, red],
+                PixelFormat::Rgb8 => [&red[..], green, blue],
+            };
+            merge(order, &mut data, shape)?;
+        } else {
+            let order = converter.format;
+            converter.scaler.scale(self.av(), colors, stored, filter, order, &mut data)?;
+        }
+        upright(data, shape, turn, converter.format)
+    }
+}
+
+/// Resizes one plane to 8-bit samples at `size`.
+fn shrink(
+    plane: &Plane,
+    out: &mut Vec<u8>,
+    (wide, shrinker): (&mut Vec<u8>, &mut Shrinker),
+    size: (i32, i32),
+    filter: Filter,
+) -> Result<(), MediaError> {
+    let (width, height) = size;
+    let pixels = width as usize * height as usize;
+    out.resize(pixels, 0);
+    let can_shrink = plane.width >= width.max(2) && plane.height >= height.max(2);
+    if plane.depth == 8 && filter == Filter::Linear && can_shrink {
+        let source = Source {
+            data: plane.data,
+            stride: plane.stride,
+            width: plane.width as usize,
+            height: plane.height as usize,
+        };
+        // SAFETY: the frame that owns the plane outlives this call and is not written to.
+        unsafe { shrinker.shrink(source, out, width as usize) };
+        return Ok(());
+    }
+    let kind = if plane.depth == 8 { CV_8UC1 } else { CV_16UC1 };
+    let source = Shape { width: plane.width, height: plane.height, kind, stride: plane.stride };
+    // SAFETY: the frame that owns the plane outlives this call and is not written to.
+    let source = unsafe { view(plane.data, source) }?;
+    if plane.depth == 8 {
+        return resize_into(&source, out, Shape::packed(width, height, CV_8UC1, 1), filter);
+    }
+    wide.resize(pixels * 2, 0);
+    resize_into(&source, wide, Shape::packed(width, height, CV_16UC1, 2), filter)?;
+    let shift = plane.depth - 8;
+    let half = 1_u32 << (shift - 1);
+    for (out, sample) in out.iter_mut().zip(wide.chunks_exact(2)) {
+        let sample = u32::from(u16::from_ne_bytes([sample[0], sample[1]]));
+        *out = (sample.wrapping_add(half) >> shift).min(255) as u8;
+    }
+    Ok(())
+}
+
+/// Turns and mirrors packed pixels.
+fn upright(
+    data: Vec<u8>,
+    shape: Shape,
+    turn: Orientation,
+    format: PixelFormat,
+) -> Result<Picture, MediaError> {
+    let (mut data, mut shape) = (data, shape);
+    let code = match turn.rotation {
+        90 => Some(core::ROTATE_90_CLOCKWISE),
+        180 => Some(core::ROTATE_180),
+        270 => Some(core::ROTATE_90_COUNTERCLOCKWISE),
+        _ => None,
+    };
+    if let Some(code) = code {
+        let turned = if turn.swaps_sides() {
+            Shape::packed(shape.height, shape.width, CV_8UC3, 3)
+        } else {
+            shape
+        };
+        let mut out = vec![0; data.len()];
+        // SAFETY: read only, and dropped before `data` is replaced.
+        let source = unsafe { view_slice(&data, shape) }?;
+        into_slice(&mut out, turned, "turning", |out| core::rotate(&source, out, code))?;
+        drop(source);
+        (data, shape) = (out, turned);
+    }
+    if turn.mirrored {
+        let mut out = vec![0; data.len()];
+        // SAFETY: read only, and dropped before `data` is replaced.
+        let source = unsafe { view_slice(&data, shape) }?;
+        into_slice(&mut out, shape, "mirroring", |out| core::flip(&source, out, 1))?;
+        drop(source);
+        data = out;
+    }
+    Ok(Picture { width: shape.width as u32, height: shape.height as u32, format, data })
+}

@@ -1,0 +1,156 @@
+//! A decoded frame, still in the decoder's own memory.
+//!
+//! Nothing is copied until somebody asks for a [`Picture`](crate::Picture): most frames are only
+//! ever looked at small. A frame holds one of the decoder's buffers, so keep few of them.
+
+use curate_schemas::TimeBase;
+use ffmpeg_next::ffi;
+
+use crate::{MediaError, Orientation, color};
+
+/// One frame of a stream.
+pub struct Frame {
+    av: AvFrame,
+    /// Presentation time in ticks of [`time_base`](Self::time_base); strictly increasing.
+    pub pts: i64,
+    /// How long it is shown, in ticks; at least 1.
+    pub duration: i64,
+    /// Place among the frames its decoder gave out, from 0.
+    pub index: u64,
+    /// Seconds per tick.
+    pub time_base: TimeBase,
+    pub(crate) orientation: Orientation,
+}
+
+impl Frame {
+    pub(crate) fn new(
+        av: AvFrame,
+        time: (i64, i64),
+        index: u64,
+        time_base: TimeBase,
+        orientation: Orientation,
+    ) -> Self {
+        Self { av, pts: time.0, duration: time.1, index, time_base, orientation }
+    }
+
+    /// Width of the stored picture in pixels (before turning).
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        u32::try_from(self.av().width).unwrap_or(0)
+    }
+
+    /// Height of the stored picture in pixels (before turning).
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        u32::try_from(self.av().height).unwrap_or(0)
+    }
+
+    /// The size it is shown at, in pixels: width, then height.
+    #[must_use]
+    pub fn display_size(&self) -> (u32, u32) {
+        if self.orientation.swaps_sides() {
+            (self.height(), self.width())
+        } else {
+            (self.width(), self.height())
+        }
+    }
+
+    /// Presentation time in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.time_base.seconds(self.pts)
+    }
+
+    pub(crate) fn av(&self) -> &ffi::AVFrame {
+        self.av.get()
+    }
+
+    /// The three planes of a planar YUV picture, or `None` for any other layout.
+    pub(crate) fn yuv_planes(&self) -> Option<[Plane; 3]> {
+        let frame = self.av();
+        let format = color::pixel_format(frame.format)?;
+        // SAFETY: a lookup in FFmpeg's constant table.
+        let about = unsafe { ffi::av_pix_fmt_desc_get(format).as_ref() }?;
+        let other = ffi::AV_PIX_FMT_FLAG_BE
+            | ffi::AV_PIX_FMT_FLAG_PAL
+            | ffi::AV_PIX_FMT_FLAG_BITSTREAM
+            | ffi::AV_PIX_FMT_FLAG_HWACCEL
+            | ffi::AV_PIX_FMT_FLAG_RGB
+            | ffi::AV_PIX_FMT_FLAG_BAYER
+            | ffi::AV_PIX_FMT_FLAG_FLOAT;
+        if about.flags & other as u64 != 0 || about.nb_components < 3 {
+            return None;
+        }
+        let plane = |index: usize| {
+            let component = about.comp[index];
+            let depth = u32::try_from(component.depth).ok()?;
+            let bytes = if depth == 8 { 1 } else { 2 };
+            let is_own_plane = component.plane == index as i32
+                && component.offset == 0
+                && component.shift == 0
+                && component.step == bytes;
+            if !is_own_plane || !(8..=16).contains(&depth) || frame.linesize[index] <= 0 {
+                return None;
+            }
+            let (across, down) =
+                if index == 0 { (0, 0) } else { (about.log2_chroma_w, about.log2_chroma_h) };
+            let shrunk = |side: i32, shift: u8| (side + (1 << shift) - 1) >> shift;
+            Some(Plane {
+                data: frame.data[index],
+                stride: frame.linesize[index] as usize,
+                width: shrunk(frame.width, across),
+                height: shrunk(frame.height, down),
+                depth,
+            })
+        };
+        Some([plane(0)?, plane(1)?, plane(2)?])
+    }
+}
+
+/// A view of one plane inside a frame; valid as long as the frame.
+pub(crate) struct Plane {
+    pub(crate) data: *mut u8,
+    /// Bytes from one row to the next.
+    pub(crate) stride: usize,
+    pub(crate) width: i32,
+    pub(crate) height: i32,
+    /// Bits per sample; samples of more than 8 take two bytes, low byte first.
+    pub(crate) depth: u32,
+}
+
+/// Owner of FFmpeg's frame structure.
+pub(crate) struct AvFrame(*mut ffi::AVFrame);
+
+// SAFETY: a frame is plain data with atomically counted buffers that nobody writes to after the
+// decoder gave it out (frame threads finish a frame before it comes out).
+unsafe impl Send for AvFrame {}
+// SAFETY: as above; through a shared reference it is only read.
+unsafe impl Sync for AvFrame {}
+
+impl AvFrame {
+    pub(crate) fn new() -> Result<Self, MediaError> {
+        // SAFETY: a plain allocation.
+        let frame = unsafe { ffi::av_frame_alloc() };
+        if frame.is_null() {
+            return Err(MediaError::Memory { during: "a frame" });
+        }
+        Ok(Self(frame))
+    }
+
+    pub(crate) fn get(&self) -> &ffi::AVFrame {
+        // SAFETY: allocated in `new`, freed in `drop`.
+        unsafe { &*self.0 }
+    }
+
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "FFmpeg writes through the pointer")]
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut ffi::AVFrame {
+        self.0
+    }
+}
+
+impl Drop for AvFrame {
+    fn drop(&mut self) {
+        // SAFETY: allocated by av_frame_alloc and freed once.
+        unsafe { ffi::av_frame_free(&raw mut self.0) };
+    }
+}

@@ -1,0 +1,292 @@
+//! An open file and its packets: the owning side of FFmpeg's demuxer.
+//!
+//! FFmpeg's own safe wrappers want UTF-8 paths and have no interrupt callback, so the few calls
+//! are made directly. A path goes in as its bytes behind `file:`, so that no name is taken for a
+//! protocol ("rec:1.mp4", "-", "http:"). The settings are those of the `ffmpeg` program, because
+//! "as many frames as ffmpeg" is what this crate promises.
+
+use std::{
+    ffi::{CStr, CString, c_int},
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    ptr,
+    sync::Arc,
+};
+
+use curate_schemas::TimeBase;
+use ffmpeg_next::ffi;
+
+use crate::{
+    Limits, MediaError,
+    error::describe,
+    limits::Watch,
+    log::{Tap, init},
+    packet::Packet,
+};
+
+/// What a read came to.
+pub(crate) enum Read {
+    /// A packet of the wanted stream.
+    Packet,
+    /// The file ended as it should.
+    End,
+    /// The demuxer gave up; what was read so far is good.
+    Failed(String),
+}
+
+/// A demuxer with one wanted stream.
+pub(crate) struct Input {
+    context: *mut ffi::AVFormatContext,
+    /// Kept alive for the interrupt callback.
+    watch: Arc<Watch>,
+    tap: Tap,
+    path: PathBuf,
+    stream: usize,
+}
+
+// SAFETY: a demuxer has no ties to the thread that opened it; it is used by one owner at a time.
+unsafe impl Send for Input {}
+
+impl Input {
+    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, MediaError> {
+        init();
+        let io = |source| MediaError::Io { path: path.to_owned(), source };
+        // Asked of the system first: whether a failure is the disk's or the file's decides
+        // whether trying again makes sense, and FFmpeg's answer does not tell.
+        // Pipes and devices are refused before they can block.
+        let about = fs::metadata(path).map_err(io)?;
+        if !about.is_file() {
+            let what = if about.is_dir() { "it is a folder" } else { "it is not a regular file" };
+            return Err(io(std::io::Error::new(std::io::ErrorKind::InvalidInput, what)));
+        }
+        fs::File::open(path).map_err(io)?;
+        let mut url = b"file:".to_vec();
+        url.extend_from_slice(path.as_os_str().as_bytes());
+        let url = CString::new(url)
+            .map_err(|error| io(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
+
+        let watch = Arc::new(Watch::new(limits.clone()));
+        let tap = Tap::new();
+        let fail = |code: c_int| MediaError::Open {
+            path: path.to_owned(),
+            reason: tap.last().unwrap_or_else(|| describe(code)),
+        };
+        let mut context;
+        // SAFETY: plain calls of the demuxing API in its documented order; the callback's data is
+        // the `Watch` stored beside the context. avformat_open_input frees the context when it
+        // fails, and the dictionary is ours either way.
+        unsafe {
+            context = ffi::avformat_alloc_context();
+            if context.is_null() {
+                return Err(MediaError::Memory { during: "opening a file" });
+            }
+            (*context).interrupt_callback = watch.callback();
+            (*context).opaque = tap.token();
+            let mut options = ptr::null_mut();
+            ffi::av_dict_set(&raw mut options, c"scan_all_pmts".as_ptr(), c"1".as_ptr(), 0);
+            let code = ffi::avformat_open_input(
+                &raw mut context,
+                url.as_ptr(),
+                ptr::null(),
+                &raw mut options,
+            );
+            ffi::av_dict_free(&raw mut options);
+            if code < 0 {
+                watch.check()?;
+                return Err(fail(code));
+            }
+        }
+        // From here on dropping closes it.
+        let mut input =
+            Self { context, watch, tap: Tap::new(), path: path.to_owned(), stream: usize::MAX };
+        // SAFETY: the context is open.
+        let code = unsafe { ffi::avformat_find_stream_info(input.context, ptr::null_mut()) };
+        input.watch.check()?;
+        if input.streams() == 0 {
+            return Err(fail(code.min(0)));
+        }
+        input.tap = tap;
+        Ok(input)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    pub(crate) fn context(&self) -> &ffi::AVFormatContext {
+        // SAFETY: open until drop, and only changed through `&mut self`.
+        unsafe { &*self.context }
+    }
+
+    pub(crate) fn streams(&self) -> usize {
+        self.context().nb_streams as usize
+    }
+
+    pub(crate) fn stream(&self, index: usize) -> &ffi::AVStream {
+        assert!(index < self.streams(), "stream {index} of {}", self.streams());
+        // SAFETY: FFmpeg keeps `nb_streams` valid pointers in the array.
+        unsafe { &**self.context().streams.add(index) }
+    }
+
+    pub(crate) fn parameters(&self, index: usize) -> &ffi::AVCodecParameters {
+        // SAFETY: every stream owns its parameters from creation to the end.
+        unsafe { &*self.stream(index).codecpar }
+    }
+
+    /// The wanted stream's seconds per tick.
+    pub(crate) fn time_base(&self) -> TimeBase {
+        let base = self.stream(self.stream).time_base;
+        TimeBase::new(base.num, base.den).unwrap_or(TimeBase { num: 1, den: 1_000_000 })
+    }
+
+    /// Has the demuxer hand out the packets of one stream only.
+    pub(crate) fn select(&mut self, wanted: usize) {
+        self.stream = wanted;
+        for index in 0..self.streams() {
+            let discard = if index == wanted {
+                ffi::AVDiscard::AVDISCARD_NONE
+            } else {
+                ffi::AVDiscard::AVDISCARD_ALL
+            };
+            // SAFETY: a valid stream pointer (see `stream`), and `self` is borrowed mutably.
+            unsafe { (**(*self.context).streams.add(index)).discard = discard };
+        }
+    }
+
+    /// Has the demuxer fill in the presentation times that MPEG program and transport streams leave
+    /// out: those that follow from decode times. Where a container knows decode times only, as
+    /// AVI does, nothing follows from them, and what FFmpeg would fill in is wrong.
+    pub(crate) fn complete_times(&mut self) {
+        // SAFETY: an open demuxer has a format, and its name is a constant string.
+        let format = unsafe { CStr::from_ptr((*self.context().iformat).name) };
+        if format == c"mpeg" || format == c"mpegts" {
+            // SAFETY: the context is open, and `self` is borrowed mutably.
+            unsafe { (*self.context).flags |= ffi::AVFMT_FLAG_GENPTS };
+        }
+    }
+
+    /// How many error lines the demuxer logged.
+    pub(crate) fn complaints(&self) -> u64 {
+        self.tap.count()
+    }
+
+    /// The demuxer's newest error line.
+    pub(crate) fn last_complaint(&self) -> Option<String> {
+        self.tap.last()
+    }
+
+    /// Reads the next packet of the wanted stream into `packet`.
+    pub(crate) fn read(&mut self, packet: &mut Packet) -> Result<Read, MediaError> {
+        loop {
+            self.watch.check()?;
+            packet.clear();
+            // SAFETY: both are valid, and the packet is blank.
+            let code = unsafe { ffi::av_read_frame(self.context, packet.as_mut_ptr()) };
+            if code == ffi::AVERROR(ffi::EAGAIN) {
+                continue;
+            }
+            if code == ffi::AVERROR_EOF {
+                return Ok(Read::End);
+            }
+            if code < 0 {
+                self.watch.check()?;
+                let reason = self.last_complaint().unwrap_or_else(|| describe(code));
+                return Ok(Read::Failed(reason));
+            }
+            if packet.stream() == self.stream {
+                return Ok(Read::Packet);
+            }
+        }
+    }
+
+    /// Moves to a key packet at or before `pts` and returns it; the next read gives the one after
+    /// it. `None`: there is none to find, and the file is read from its beginning again.
+    ///
+    /// Containers seek by decode time, by byte guesses or not at all, so the landing is checked
+    /// and the target moved back until it is right.
+    pub(crate) fn seek_before(&mut self, pts: i64) -> Result<Option<Packet>, MediaError> {
+        let base = self.time_base();
+        let start = self.stream(self.stream).start_time;
+        let start = if start == ffi::AV_NOPTS_VALUE { 0 } else { start };
+        for back_seconds in [0.0, 1.0, 4.0, 16.0, 64.0, 256.0] {
+            let target = pts.saturating_sub(base.ticks(back_seconds));
+            // SAFETY: an open context and one of its streams.
+            let code = unsafe {
+                ffi::av_seek_frame(
+                    self.context,
+                    self.stream as c_int,
+                    target,
+                    ffi::AVSEEK_FLAG_BACKWARD,
+                )
+            };
+            if code < 0 {
+                self.watch.check()?;
+                break;
+            }
+            if let Some(packet) = self.next_key()?
+                && packet.time().is_some_and(|time| time <= pts)
+            {
+                return Ok(Some(packet));
+            }
+            if target <= start {
+                break;
+            }
+        }
+        let wanted = self.stream;
+        let flags = self.context().flags;
+        *self = Self::open(&self.path, self.watch.limits())?;
+        if wanted >= self.streams() {
+            return Err(MediaError::Decode {
+                during: "seeking",
+                reason: "the file changed while it was read".to_owned(),
+            });
+        }
+        self.select(wanted);
+        if flags & ffi::AVFMT_FLAG_GENPTS != 0 {
+            self.complete_times();
+        }
+        Ok(None)
+    }
+
+    /// Like [`seek_before`](Self::seek_before), but moves on to the key packet at `pts` itself if
+    /// there is one: transport streams are entered well before the wanted place.
+    pub(crate) fn seek_to(&mut self, pts: i64) -> Result<Option<Packet>, MediaError> {
+        let mut first = self.seek_before(pts)?;
+        if first.as_ref().is_some_and(|packet| packet.time() == Some(pts)) {
+            return Ok(first);
+        }
+        let mut packet = Packet::new()?;
+        while matches!(self.read(&mut packet)?, Read::Packet) {
+            if packet.is_key() && packet.time() == Some(pts) && !packet.is_empty() {
+                return Ok(Some(packet));
+            }
+            if packet.dts().or(packet.pts()).is_some_and(|time| time > pts) {
+                break;
+            }
+        }
+        first = self.seek_before(pts)?;
+        Ok(first)
+    }
+
+    fn next_key(&mut self) -> Result<Option<Packet>, MediaError> {
+        let mut packet = Packet::new()?;
+        while matches!(self.read(&mut packet)?, Read::Packet) {
+            if packet.is_key() && !packet.is_empty() {
+                return Ok(Some(packet));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        // SAFETY: opened by us and not closed before.
+        unsafe { ffi::avformat_close_input(&raw mut self.context) };
+    }
+}

@@ -1,0 +1,60 @@
+//! Video files in, pictures and clips out: everything that touches FFmpeg.
+//!
+//! The rest of the workspace sees plain Rust values: [`probe`](probe()) says what a file is,
+//! [`Decoder`] gives its frames exactly once, [`Frame::picture`] turns one into pixels of any
+//! size, [`copy_clip`] cuts a span out without re-encoding, [`segments`](segments()) says where a
+//! long file may be split, and a few functions measure small pictures as PySceneDetect does.
+//!
+//! Three decisions shape the crate. It calls FFmpeg's C interface directly, in small owning types
+//! (one per file), because the promises here (interrupts, any path, the frame count of the
+//! `ffmpeg` program) live in details that wrappers hide. All time is integer PTS in the stream's
+//! own time base. And damage is data: a broken file gives what can be decoded, and
+//! [`Stats`] says what was lost.
+//!
+//! Not here: hardware decoding, filters, encoding of video, network input.
+#![expect(unsafe_code, reason = "FFI: FFmpeg and OpenCV views; every block says why it is sound")]
+#![warn(missing_docs)]
+
+mod clip;
+mod codec;
+mod color;
+mod convert;
+mod decode;
+mod error;
+mod frame;
+mod hsv;
+mod input;
+mod limits;
+mod log;
+mod mat;
+mod mp4;
+mod mux;
+mod nal;
+mod options;
+mod orientation;
+mod packet;
+mod picture;
+mod probe;
+mod scale;
+mod scene;
+mod segments;
+mod shrink;
+mod yuv;
+
+pub use self::{
+    clip::{ClipForm, CopiedClip, copy_clip},
+    convert::Converter,
+    decode::Decoder,
+    error::MediaError,
+    frame::Frame,
+    hsv::{Hsv, hsv},
+    limits::Limits,
+    log::init,
+    options::{DecodeOptions, Segment, Stats},
+    orientation::Orientation,
+    picture::{Filter, Picture, PixelFormat, Size, encode_jpeg, resize},
+    probe::{SourceInfo, VideoInfo, probe},
+    scene::{analysis_size, edge_kernel_size, edges},
+    segments::segments,
+    yuv::sum_abs_diff,
+};

@@ -1,0 +1,128 @@
+//! How long a call may take, and how it is stopped from outside.
+//!
+//! A damaged file or a dead network mount can hold a reader for ever. FFmpeg asks a callback
+//! between reads whether to give up; the same test runs between packets here, so a stream of
+//! packets that never becomes a frame ends too. The deadline is for progress and not for the
+//! whole file: a long video may take hours, a single frame may not. What happens inside one call
+//! of a codec cannot be interrupted; that needs a child process.
+
+use std::{
+    ffi::{c_int, c_void},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::MediaError;
+
+/// When to give up; the default never does.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// The longest time without progress: for [`probe`](crate::probe),
+    /// [`copy_clip`](crate::copy_clip) and [`Decoder::open`](crate::Decoder::open) the whole
+    /// call, for [`Decoder::next_frame`](crate::Decoder::next_frame) one frame, for
+    /// [`segments`](crate::segments) one packet.
+    pub deadline: Option<Duration>,
+    /// Set to true by any thread to stop the call soon.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl Limits {
+    /// Limits with only a deadline.
+    #[must_use]
+    pub const fn within(deadline: Duration) -> Self {
+        Self { deadline: Some(deadline), cancel: None }
+    }
+}
+
+/// The running side of [`Limits`]: what FFmpeg's interrupt callback looks at.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    limits: Limits,
+    born: Instant,
+    /// Microseconds after `born`; the maximum means no deadline.
+    until_micros: AtomicU64,
+}
+
+impl Watch {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let watch = Self { limits, born: Instant::now(), until_micros: AtomicU64::new(u64::MAX) };
+        watch.arm();
+        watch
+    }
+
+    /// Starts the deadline again.
+    pub(crate) fn arm(&self) {
+        let until = self.limits.deadline.map_or(u64::MAX, |deadline| {
+            u64::try_from((self.born.elapsed() + deadline).as_micros()).unwrap_or(u64::MAX)
+        });
+        self.until_micros.store(until, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.limits.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    fn is_late(&self) -> bool {
+        let until = self.until_micros.load(Ordering::Relaxed);
+        until != u64::MAX && self.born.elapsed().as_micros() >= u128::from(until)
+    }
+
+    /// The error to return if a limit was reached.
+    pub(crate) fn check(&self) -> Result<(), MediaError> {
+        if self.is_cancelled() {
+            return Err(MediaError::Cancelled);
+        }
+        if self.is_late() {
+            return Err(MediaError::Timeout { after: self.limits.deadline.unwrap_or_default() });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The value for `AVIOInterruptCB`; `self` must not move while FFmpeg holds it.
+    pub(crate) fn callback(self: &Arc<Self>) -> ffmpeg_next::ffi::AVIOInterruptCB {
+        ffmpeg_next::ffi::AVIOInterruptCB {
+            callback: Some(interrupt),
+            opaque: Arc::as_ptr(self).cast_mut().cast(),
+        }
+    }
+}
+
+unsafe extern "C" fn interrupt(opaque: *mut c_void) -> c_int {
+    // SAFETY: `opaque` is the `Watch` that the `Input` owning this context keeps alive.
+    let watch = unsafe { &*opaque.cast::<Watch>() };
+    c_int::from(watch.is_cancelled() || watch.is_late())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_passes_and_is_armed_again() {
+        let watch = Watch::new(Limits::within(Duration::from_millis(20)));
+        assert!(watch.check().is_ok());
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(watch.check().unwrap_err().kind(), "timeout");
+        watch.arm();
+        assert!(watch.check().is_ok());
+    }
+
+    #[test]
+    fn cancelling_wins_over_time() {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let watch = Watch::new(Limits {
+            deadline: Some(Duration::ZERO),
+            cancel: Some(Arc::clone(&cancel)),
+        });
+        assert_eq!(watch.check().unwrap_err().kind(), "timeout");
+        cancel.store(true, Ordering::Relaxed);
+        assert_eq!(watch.check().unwrap_err().kind(), "cancelled");
+    }
+}

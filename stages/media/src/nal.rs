@@ -1,0 +1,127 @@
+//! What kind of picture an H.264 or H.265 packet holds, from its first NAL unit's type.
+//!
+//! Containers flag every picture that playback may start at as a key packet; only the bit stream
+//! says whether pictures after it may still need those before it.
+
+use ffmpeg_next::ffi;
+
+/// How a picture depends on what is around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Picture {
+    /// An IDR picture: nothing after it needs anything before it.
+    Closed,
+    /// An H.265 CRA or BLA picture: as above, except for marked pictures shown before it.
+    Open,
+    /// One of those marked pictures.
+    Leading,
+    /// Any other.
+    Other,
+}
+
+/// How to find the NAL units of a stream's packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nal {
+    is_hevc: bool,
+    /// Bytes of the length before each unit; 0: start codes instead.
+    length_bytes: usize,
+}
+
+impl Nal {
+    /// `None` for other codecs.
+    pub(crate) fn new(parameters: &ffi::AVCodecParameters) -> Option<Self> {
+        Self::for_codec(parameters.codec_id, extradata(parameters))
+    }
+
+    fn for_codec(codec: ffi::AVCodecID, extradata: &[u8]) -> Option<Self> {
+        let (is_hevc, at) = match codec {
+            ffi::AVCodecID::AV_CODEC_ID_H264 => (false, 4),
+            ffi::AVCodecID::AV_CODEC_ID_HEVC => (true, 21),
+            _ => return None,
+        };
+        // Configuration records begin with version 1, start codes with zeros.
+        let length_bytes = match extradata {
+            [1, ..] => extradata.get(at).map_or(4, |byte| usize::from(byte & 3) + 1),
+            _ => 0,
+        };
+        Some(Self { is_hevc, length_bytes })
+    }
+
+    /// The kind of the first picture in the packet.
+    pub(crate) fn picture(self, mut data: &[u8]) -> Picture {
+        loop {
+            let unit;
+            if self.length_bytes == 0 {
+                let Some(at) = data.windows(3).position(|bytes| bytes == [0, 0, 1]) else {
+                    return Picture::Other;
+                };
+                data = &data[at + 3..];
+                unit = data;
+            } else {
+                if data.len() <= self.length_bytes {
+                    return Picture::Other;
+                }
+                let (length, rest) = data.split_at(self.length_bytes);
+                let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                unit = rest;
+                data = rest.get(length..).unwrap_or_default();
+            }
+            let Some(first) = unit.first() else { return Picture::Other };
+            let kind = if self.is_hevc { hevc(first >> 1 & 0x3f) } else { avc(first & 0x1f) };
+            if let Some(kind) = kind {
+                return kind;
+            }
+        }
+    }
+}
+
+/// The picture that an H.264 unit type belongs to, if it is a slice.
+fn avc(unit: u8) -> Option<Picture> {
+    match unit {
+        5 => Some(Picture::Closed),
+        1..=4 => Some(Picture::Other),
+        _ => None,
+    }
+}
+
+/// The picture that an H.265 unit type belongs to, if it is a slice.
+fn hevc(unit: u8) -> Option<Picture> {
+    match unit {
+        19 | 20 => Some(Picture::Closed),
+        16..=18 | 21 => Some(Picture::Open),
+        6..=9 => Some(Picture::Leading),
+        0..=31 => Some(Picture::Other),
+        _ => None,
+    }
+}
+
+/// The decoder configuration of a stream.
+pub(crate) fn extradata(parameters: &ffi::AVCodecParameters) -> &[u8] {
+    if parameters.extradata.is_null() || parameters.extradata_size <= 0 {
+        return &[];
+    }
+    // SAFETY: FFmpeg guarantees that many readable bytes, owned by the parameters.
+    unsafe { std::slice::from_raw_parts(parameters.extradata, parameters.extradata_size as usize) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idr_is_told_from_other_key_pictures() {
+        let avc = Nal { is_hevc: false, length_bytes: 4 };
+        // SEI, then a slice.
+        assert_eq!(avc.picture(&[0, 0, 0, 2, 6, 9, 0, 0, 0, 3, 0x65, 1, 2]), Picture::Closed);
+        assert_eq!(avc.picture(&[0, 0, 0, 2, 6, 9, 0, 0, 0, 3, 0x41, 1, 2]), Picture::Other);
+        assert_eq!(avc.picture(&[0, 0, 0, 2, 6]), Picture::Other);
+        assert_eq!(avc.picture(&[]), Picture::Other);
+        let annex_b = Nal { is_hevc: true, length_bytes: 0 };
+        let idr = [0, 0, 0, 1, 0x40, 1, 7, 0, 0, 1, 0x26, 1, 5];
+        assert_eq!(annex_b.picture(&idr), Picture::Closed);
+        assert_eq!(annex_b.picture(&[0, 0, 1, 0x2a, 1, 5]), Picture::Open);
+        assert_eq!(annex_b.picture(&[0, 0, 1, 0x10, 1, 5]), Picture::Leading);
+        let two = Nal::for_codec(ffi::AVCodecID::AV_CODEC_ID_H264, &[1, 100, 0, 30, 0xfd, 0xe1]);
+        assert_eq!(two.unwrap().length_bytes, 2);
+        assert!(Nal::for_codec(ffi::AVCodecID::AV_CODEC_ID_VP9, &[]).is_none());
+    }
+}

@@ -1,0 +1,43 @@
+//! What a decoder is asked and what it answers beside frames: plain data.
+
+use crate::Limits;
+
+/// A stretch of a stream that can be decoded on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// PTS of the closed key frame it begins with; `None`: the beginning of the file.
+    pub start: Option<i64>,
+    /// PTS of the frame that the next segment begins with; `None`: the end of the file.
+    pub end: Option<i64>,
+}
+
+/// How to decode.
+#[derive(Clone, Debug, Default)]
+pub struct DecodeOptions {
+    /// Threads the codec may use; 0 lets FFmpeg take as many as there are processors.
+    pub threads: usize,
+    /// When to give up.
+    pub limits: Limits,
+    /// Which part to decode; `None` is all of it.
+    pub segment: Option<Segment>,
+}
+
+/// What decoding came to so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Frames given out.
+    pub frames: u64,
+    /// Frames decoded only to reach the segment or to complete it, and not given out.
+    pub skipped: u64,
+    /// Packets the decoder refused, plus one if the demuxer stopped before the file's end or
+    /// complained while reading. Not 0 means that the file is damaged and the frames are partial;
+    /// how many there are may depend on the number of threads.
+    pub errors: u64,
+    /// What was wrong: the demuxer's reason, or else the decoder's first.
+    pub first_error: Option<String>,
+    /// Frames whose time was missing or not after the one before, and was made up.
+    pub fixed_pts: u64,
+    /// Error lines from the decoder, concealed damage among them. For people: the number may
+    /// depend on the number of threads.
+    pub complaints: u64,
+}

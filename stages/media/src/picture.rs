@@ -1,0 +1,156 @@
+//! Pixels in ordinary memory: what stages look at, and how they become a JPEG.
+
+use opencv::{
+    core::{CV_8UC3, Vector},
+    imgcodecs,
+};
+
+use crate::{
+    MediaError,
+    mat::{Shape, resize_into, view_slice},
+    probe::ffmpeg_int,
+};
+
+/// A size in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Size {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+impl Size {
+    /// A size of `width` times `height` pixels.
+    #[must_use]
+    pub const fn new(width: u32, height: u32) -> Self {
+        Self { width, height }
+    }
+
+    pub(crate) const fn turned(self) -> Self {
+        Self { width: self.height, height: self.width }
+    }
+
+    pub(crate) const fn pixels(self) -> usize {
+        self.width as usize * self.height as usize
+    }
+
+    /// Both sides as OpenCV wants them; empty sizes are refused.
+    pub(crate) fn ints(self) -> Result<(i32, i32), MediaError> {
+        if self.width == 0 || self.height == 0 || self.pixels() > 1 << 30 {
+            return Err(MediaError::Convert {
+                during: "checking sizes",
+                reason: format!("a picture of {}x{} cannot be made", self.width, self.height),
+            });
+        }
+        Ok((ffmpeg_int(self.width)?, ffmpeg_int(self.height)?))
+    }
+}
+
+/// How pixels are combined when a picture changes its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Filter {
+    /// Two by two neighbours: cheapest, and what PySceneDetect uses; aliases when shrinking a lot.
+    #[default]
+    Linear,
+    /// The mean of all covered pixels: right for thumbnails and for models.
+    Area,
+}
+
+/// The order of the three colour bytes of a pixel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// Blue, green, red: OpenCV's order.
+    #[default]
+    Bgr8,
+    /// Red, green, blue: the order of models.
+    Rgb8,
+}
+
+/// An 8-bit colour picture, rows from top to bottom, three bytes per pixel, without padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Order of the bytes of a pixel.
+    pub format: PixelFormat,
+    /// `width * height * 3` bytes.
+    pub data: Vec<u8>,
+}
+
+impl Picture {
+    /// The size in pixels.
+    #[must_use]
+    pub const fn size(&self) -> Size {
+        Size::new(self.width, self.height)
+    }
+
+    pub(crate) fn shape(&self) -> Result<Shape, MediaError> {
+        let (width, height) = self.size().ints()?;
+        if self.data.len() != self.size().pixels() * 3 {
+            return Err(MediaError::Convert {
+                during: "checking sizes",
+                reason: format!("{} bytes are no {width}x{height} picture", self.data.len()),
+            });
+        }
+        Ok(Shape::packed(width, height, CV_8UC3, 3))
+    }
+
+    /// The same picture in another byte order.
+    ///
+    /// # Errors
+    /// `convert` if `data` does not fit the size.
+    pub fn to_format(&self, format: PixelFormat) -> Result<Self, MediaError> {
+        self.shape()?;
+        let mut data = self.data.clone();
+        if format != self.format {
+            data.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
+        }
+        Ok(Self { format, data, ..*self })
+    }
+}
+
+/// A picture at another size, in the same byte order.
+///
+/// # Errors
+/// `convert` if a size is empty or too large or `data` does not fit.
+pub fn resize(picture: &Picture, size: Size, filter: Filter) -> Result<Picture, MediaError> {
+    let (width, height) = size.ints()?;
+    // SAFETY: read only, and dropped before `picture` can change.
+    let source = unsafe { view_slice(&picture.data, picture.shape()?) }?;
+    let mut data = vec![0; size.pixels() * 3];
+    resize_into(&source, &mut data, Shape::packed(width, height, CV_8UC3, 3), filter)?;
+    Ok(Picture { width: size.width, height: size.height, format: picture.format, data })
+}
+
+/// A picture as a JPEG file. `quality` is 0 to 100; the same picture gives the same bytes.
+///
+/// # Errors
+/// `convert` if the picture is malformed or larger than JPEG allows (65,500 pixels a side).
+pub fn encode_jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, MediaError> {
+    let shape = picture.shape()?;
+    let swapped;
+    let data = match picture.format {
+        PixelFormat::Bgr8 => &picture.data,
+        PixelFormat::Rgb8 => {
+            swapped = picture.to_format(PixelFormat::Bgr8)?.data;
+            &swapped
+        }
+    };
+    // SAFETY: read only, and dropped before the data.
+    let mat = unsafe { view_slice(data, shape) }?;
+    let mut bytes = Vector::<u8>::new();
+    let options =
+        Vector::from_slice(&[imgcodecs::IMWRITE_JPEG_QUALITY, i32::from(quality.min(100))]);
+    let is_done = imgcodecs::imencode(".jpg", &mat, &mut bytes, &options)
+        .map_err(MediaError::convert("writing a JPEG"))?;
+    if !is_done {
+        return Err(MediaError::Convert {
+            during: "writing a JPEG",
+            reason: "the encoder refused the picture".to_owned(),
+        });
+    }
+    Ok(bytes.as_slice().to_vec())
+}

@@ -1,0 +1,225 @@
+//! What a file is, without decoding it.
+//!
+//! Everything here comes from the container and the codec's parameters; it is what the file
+//! claims, and decoding may find otherwise. One video stream is chosen for the whole program in
+//! this module, so that probing, decoding and clip writing can never disagree on which.
+
+use std::{
+    ffi::{CStr, c_char, c_int},
+    path::Path,
+};
+
+use curate_schemas::{TimeBase, rescale};
+use ffmpeg_next::ffi;
+
+use crate::{Limits, MediaError, Orientation, color, input::Input};
+
+/// A file and its chosen video stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceInfo {
+    /// FFmpeg's name of the container format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+    pub container: String,
+    /// Length of the whole file in seconds, as the container says.
+    pub duration_s: Option<f64>,
+    /// Whether there is an audio stream.
+    pub has_audio: bool,
+    /// The video stream that every function of this crate uses for this file.
+    pub video: VideoInfo,
+}
+
+/// The chosen video stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoInfo {
+    /// Index of the stream in the file.
+    pub index: usize,
+    /// FFmpeg's codec name, or the four-character code of a codec it does not know.
+    pub codec: String,
+    /// Whether this FFmpeg can decode it.
+    pub decodable: bool,
+    /// Width of the stored picture in pixels.
+    pub width: u32,
+    /// Height of the stored picture in pixels.
+    pub height: u32,
+    /// How the stored picture is turned for showing.
+    pub orientation: Orientation,
+    /// Width in pixels after turning.
+    pub display_width: u32,
+    /// Height in pixels after turning.
+    pub display_height: u32,
+    /// Seconds per tick of every PTS of this stream.
+    pub time_base: TimeBase,
+    /// PTS of the first frame in ticks, 0 if unknown.
+    pub start_pts: i64,
+    /// Length in ticks, from the stream or else the file.
+    pub duration: Option<i64>,
+    /// Frames per second: the average, or the base rate where the average is missing or absurd.
+    pub avg_fps: Option<f64>,
+    /// Number of frames, where the container counts them (it may be wrong).
+    pub frames: Option<u64>,
+    /// FFmpeg's name of the pixel format.
+    pub pixel_format: Option<String>,
+    /// FFmpeg's name of the transfer function, such as `bt709` or `smpte2084`.
+    pub transfer: Option<String>,
+    /// FFmpeg's name of the YUV matrix.
+    pub color_space: Option<String>,
+    /// Whether the samples use all 256 levels; `None` if the file does not say.
+    pub full_range: Option<bool>,
+}
+
+/// Reads what `path` is.
+///
+/// # Errors
+/// `io` if the file cannot be read, `open` if FFmpeg does not know it, `no_video` if it has no
+/// video stream, `timeout` and `cancelled` by `limits`. An undecodable codec is no error here.
+pub fn probe(path: &Path, limits: &Limits) -> Result<SourceInfo, MediaError> {
+    open(path, limits).map(|(_, info)| info)
+}
+
+/// Opens a file with its video stream selected.
+pub(crate) fn open(path: &Path, limits: &Limits) -> Result<(Input, SourceInfo), MediaError> {
+    let mut input = Input::open(path, limits)?;
+    let index = choose(&input).ok_or_else(|| MediaError::NoVideo { path: path.to_owned() })?;
+    let info = describe(&input, index);
+    input.select(index);
+    Ok((input, info))
+}
+
+/// The best video stream: decodable, of known format, more than a still (phones put one beside a
+/// short film), marked as default, largest, first.
+fn choose(input: &Input) -> Option<usize> {
+    let mut best = None;
+    for index in 0..input.streams() {
+        let stream = input.stream(index);
+        let parameters = input.parameters(index);
+        let is_picture = ffi::AV_DISPOSITION_ATTACHED_PIC | ffi::AV_DISPOSITION_TIMED_THUMBNAILS;
+        if parameters.codec_type != ffi::AVMediaType::AVMEDIA_TYPE_VIDEO
+            || stream.disposition & is_picture != 0
+        {
+            continue;
+        }
+        let area = i64::from(parameters.width) * i64::from(parameters.height);
+        let rank = (
+            find_decoder(parameters).is_some(),
+            parameters.format >= 0 && area > 0,
+            stream.nb_frames != 1,
+            stream.disposition & ffi::AV_DISPOSITION_DEFAULT != 0,
+            area,
+        );
+        if best.is_none_or(|(_, other)| rank > other) {
+            best = Some((index, rank));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+/// The decoder that FFmpeg prefers for the stream.
+pub(crate) fn find_decoder(parameters: &ffi::AVCodecParameters) -> Option<*const ffi::AVCodec> {
+    // SAFETY: a lookup by number.
+    let codec = unsafe { ffi::avcodec_find_decoder(parameters.codec_id) };
+    (!codec.is_null()).then_some(codec)
+}
+
+fn describe(input: &Input, index: usize) -> SourceInfo {
+    let context = input.context();
+    let stream = input.stream(index);
+    let parameters = input.parameters(index);
+    let known = |time: i64| (time != ffi::AV_NOPTS_VALUE).then_some(time);
+    let micros = TimeBase { num: 1, den: ffi::AV_TIME_BASE };
+    let time_base = TimeBase::new(stream.time_base.num, stream.time_base.den).unwrap_or(micros);
+    let file_duration = known(context.duration).filter(|ticks| *ticks > 0);
+    let width = u32::try_from(parameters.width).unwrap_or(0);
+    let height = u32::try_from(parameters.height).unwrap_or(0);
+    let orientation = orientation(stream);
+    let (display_width, display_height) =
+        if orientation.swaps_sides() { (height, width) } else { (width, height) };
+    let colors = color::of_parameters(parameters);
+    SourceInfo {
+        // SAFETY: an open demuxer has a format, and its name is a constant string.
+        container: text(unsafe { (*context.iformat).name }).unwrap_or_default(),
+        duration_s: file_duration.map(|ticks| micros.seconds(ticks)),
+        has_audio: (0..input.streams()).any(|index| {
+            input.parameters(index).codec_type == ffi::AVMediaType::AVMEDIA_TYPE_AUDIO
+        }),
+        video: VideoInfo {
+            index,
+            codec: codec_name(parameters),
+            decodable: find_decoder(parameters).is_some(),
+            width,
+            height,
+            orientation,
+            display_width,
+            display_height,
+            time_base,
+            start_pts: known(stream.start_time).unwrap_or(0),
+            duration: known(stream.duration)
+                .filter(|ticks| *ticks > 0)
+                .or_else(|| file_duration.map(|ticks| rescale(ticks, micros, time_base))),
+            avg_fps: frame_rate(stream),
+            frames: u64::try_from(stream.nb_frames).ok().filter(|frames| *frames > 0),
+            pixel_format: color::pixel_format(parameters.format)
+                // SAFETY: a lookup of a constant string by number.
+                .and_then(|format| text(unsafe { ffi::av_get_pix_fmt_name(format) })),
+            transfer: colors.transfer,
+            color_space: colors.space,
+            full_range: colors.full_range,
+        },
+    }
+}
+
+/// Frames per second. Some containers (FLV, Matroska) state their tick as the average, which no
+/// camera shoots; beyond 480 per second the base rate is the better guess.
+fn frame_rate(stream: &ffi::AVStream) -> Option<f64> {
+    let per_second = |rate: ffi::AVRational| {
+        (rate.num > 0 && rate.den > 0).then(|| f64::from(rate.num) / f64::from(rate.den))
+    };
+    let average = per_second(stream.avg_frame_rate);
+    let base = per_second(stream.r_frame_rate);
+    match (average, base) {
+        (Some(average), Some(base)) if average > 480.0 && base < average => Some(base),
+        (Some(average), _) => Some(average),
+        (None, base) => base,
+    }
+}
+
+fn orientation(stream: &ffi::AVStream) -> Orientation {
+    let mut size = 0;
+    // SAFETY: side data belongs to the stream; 36 bytes are nine 32-bit numbers, copied out.
+    unsafe {
+        let data = ffi::av_stream_get_side_data(
+            stream,
+            ffi::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX,
+            &raw mut size,
+        );
+        if data.is_null() || size < size_of::<[i32; 9]>() {
+            return Orientation::default();
+        }
+        Orientation::from_matrix(&data.cast::<[i32; 9]>().read_unaligned())
+    }
+}
+
+/// FFmpeg's codec name, or the container's four-character code where FFmpeg knows none.
+pub(crate) fn codec_name(parameters: &ffi::AVCodecParameters) -> String {
+    if parameters.codec_id == ffi::AVCodecID::AV_CODEC_ID_NONE {
+        let tag = parameters.codec_tag.to_le_bytes();
+        if tag.iter().all(u8::is_ascii_graphic) {
+            return tag.iter().map(|byte| char::from(*byte)).collect();
+        }
+        return "unknown".to_owned();
+    }
+    // SAFETY: always answers with a constant string.
+    text(unsafe { ffi::avcodec_get_name(parameters.codec_id) }).unwrap_or_default()
+}
+
+/// A constant string of FFmpeg's.
+pub(crate) fn text(string: *const c_char) -> Option<String> {
+    // SAFETY: callers pass null or one of FFmpeg's static, zero-ended strings.
+    (!string.is_null()).then(|| unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned())
+}
+
+/// The number of a stream, as FFmpeg's calls want it.
+pub(crate) fn ffmpeg_int(value: u32) -> Result<c_int, MediaError> {
+    c_int::try_from(value).map_err(|error| MediaError::Convert {
+        during: "checking sizes",
+        reason: format!("{value} pixels: {error}"),
+    })
+}

@@ -1,0 +1,86 @@
+//! Where a long file can be cut into parts that decode on their own.
+//!
+//! The grain of resume and of distribution. A part must begin with a frame that depends on nothing
+//! before it: an IDR picture (for H.264 and H.265 its NAL type is looked at, since containers flag
+//! others as well), a flagged key packet otherwise, and in any case one where time is cut clean,
+//! so that every packet before it is shown before it and every packet after it after it. The one
+//! exception are the open key pictures of H.265, which x265 makes by default and which would leave
+//! most such files whole: what leads up to them is marked, and is decoded with the part before.
+//! Where time is cut is only known after reading all packets, so all are read
+//! (not decoded); memory is one number per key frame. A file whose times are missing or run
+//! backwards has no such place and stays whole.
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    Limits, MediaError, Segment,
+    input::Read,
+    nal::{Nal, Picture},
+    packet::Packet,
+    probe,
+};
+
+/// Cuts a file into segments: at the first closed key frame at or after each multiple of
+/// `max_length`. A file no longer than that is one segment, found without reading it.
+///
+/// # Errors
+/// Those of [`probe`](crate::probe()).
+pub fn segments(
+    path: &Path,
+    max_length: Duration,
+    limits: &Limits,
+) -> Result<Vec<Segment>, MediaError> {
+    let whole = vec![Segment::default()];
+    let (mut input, info) = probe::open(path, limits)?;
+    let video = &info.video;
+    let step = video.time_base.ticks(max_length.as_secs_f64()).max(1);
+    if video.duration.is_some_and(|ticks| ticks <= step) {
+        return Ok(whole);
+    }
+    let parameters = input.parameters(video.index);
+    let nal = Nal::new(parameters);
+
+    input.complete_times();
+    let mut cuts = Vec::new(); // increasing
+    let mut newest = None;
+    let mut packet = Packet::new()?;
+    while let Read::Packet = input.read(&mut packet)? {
+        input.watch().arm();
+        if packet.is_empty() || packet.is_hidden() {
+            continue;
+        }
+        let Some(pts) = packet.pts() else { return Ok(whole) };
+        let picture = match nal {
+            Some(nal) => nal.picture(packet.data()),
+            None if packet.is_key() => Picture::Closed,
+            None => Picture::Other,
+        };
+        if picture == Picture::Leading {
+            continue;
+        }
+        while cuts.last().is_some_and(|cut| *cut >= pts) {
+            cuts.pop();
+        }
+        let is_entry = packet.is_key() && picture != Picture::Other;
+        if is_entry && newest.is_some_and(|newest| newest < pts) {
+            cuts.push(pts);
+        }
+        newest = newest.max(Some(pts));
+    }
+
+    let mut parts = Vec::new();
+    let mut start = None;
+    let mut target = video.start_pts.saturating_add(step);
+    for cut in cuts {
+        if cut < target {
+            continue;
+        }
+        parts.push(Segment { start, end: Some(cut) });
+        start = Some(cut);
+        while target <= cut {
+            target = target.saturating_add(step);
+        }
+    }
+    parts.push(Segment { start, end: None });
+    Ok(parts)
+}

@@ -1,0 +1,161 @@
+//! A copied clip shows exactly the source's frames of its span.
+
+use std::{fs, path::Path};
+
+use curate_media::{ClipForm, Limits, copy_clip, probe};
+use curate_schemas::{Span, rescale};
+
+use crate::support::{Seen, decode, ffmpeg, make, shared_media};
+
+/// MD5 of every frame by the `ffmpeg` program, with its time in ticks of the file.
+fn frame_sums(path: &Path, stream: usize) -> Vec<(i64, String)> {
+    let map = format!("0:{stream}");
+    let path = path.to_str().unwrap();
+    let out = ffmpeg([
+        "-copyts",
+        "-noautorotate",
+        "-i",
+        path,
+        "-map",
+        &map,
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base",
+        "-1",
+        "-f",
+        "framemd5",
+        "-",
+    ]);
+    String::from_utf8_lossy(&out)
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            (fields[2].parse().unwrap(), fields[5].to_owned())
+        })
+        .collect()
+}
+
+/// Cuts the frames `from..to` of the file and compares; with `sums`, by `ffmpeg` as well.
+fn check(path: &Path, whole: &[Seen], from: usize, to: usize, sums: Option<&[(i64, String)]>) {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    println!("{name} {from}..{to}");
+    let info = probe(path, &Limits::default()).unwrap();
+    let base = info.video.time_base;
+    let last = whole[whole.len() - 1].pts;
+    let end = whole.get(to).map_or(last + 1, |frame| frame.pts);
+    let span = Span { start: whole[from].pts, end, time_base: base };
+    let clip = copy_clip(path, &span, &Limits::default()).unwrap();
+    let again = copy_clip(path, &span, &Limits::default()).unwrap();
+    assert!(clip == again, "{name} {from}..{to}: other bytes the second time");
+    assert_eq!(clip.frames as usize, to - from, "{name} {from}..{to}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(format!("clip.{}", clip.form.extension()));
+    fs::write(&file, &clip.bytes).unwrap();
+    let shown = decode(&file);
+    let is_exact = clip.form == ClipForm::Mp4 || info.video.codec == "vp8";
+    let skip = if is_exact { 0 } else { clip.skip_frames as usize };
+    let shown = &shown[skip..];
+    let shown = if is_exact { shown } else { &shown[..to - from] };
+    assert_eq!(shown.len(), to - from, "{name} {from}..{to}: number of frames");
+    let about = probe(&file, &Limits::default()).unwrap();
+    assert_eq!(about.video.orientation, info.video.orientation);
+    assert_eq!((about.video.width, about.video.height), (info.video.width, info.video.height));
+    let zero = if is_exact { 0 } else { shown[0].pts };
+    for (shown, source) in shown.iter().zip(&whole[from..to]) {
+        assert_eq!(shown.hash, source.hash, "{name} {from}..{to}: pixels at {}", source.pts);
+        let wanted = rescale(source.pts - span.start, base, about.video.time_base);
+        // Matroska counts in milliseconds.
+        let slack = if is_exact { 0 } else { 1 };
+        let off = shown.pts - zero - wanted;
+        assert!(off.abs() <= slack, "{name} {from}..{to}: off by {off} at {}", source.pts);
+    }
+    if let Some(sums) = sums {
+        let wanted: Vec<&str> =
+            sums.iter().filter(|(pts, _)| span.contains(*pts)).map(|(_, sum)| &**sum).collect();
+        let got = frame_sums(&file, about.video.index);
+        // FFmpeg before 7 shows the run-up of AV1, at negative times.
+        let early = got.iter().take_while(|(pts, _)| *pts < 0).count();
+        assert!(early == 0 || info.video.codec == "av1", "{name} {from}..{to}: {early} early");
+        let got: Vec<&str> = got[skip.max(early)..].iter().map(|(_, sum)| &**sum).collect();
+        assert_eq!(got, wanted, "{name} {from}..{to}: frames by ffmpeg");
+    }
+}
+
+fn check_file(path: &Path, with_ffmpeg: bool) {
+    let whole = decode(path);
+    let n = whole.len();
+    let stream = probe(path, &Limits::default()).unwrap().video.index;
+    let sums = with_ffmpeg.then(|| frame_sums(path, stream));
+    check(path, &whole, n / 3 + 1, n * 2 / 3, sums.as_deref());
+    check(path, &whole, 0, n / 5 + 1, None);
+    check(path, &whole, n / 2 + 2, n / 2 + 7, None);
+    check(path, &whole, n - n / 4, n, None);
+}
+
+#[test]
+fn generated_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=192x108:r=25:d=4";
+    for (name, codec) in [
+        ("a.mp4", "-c:v libx264 -g 30 -bf 3"),
+        ("b.mkv", "-c:v libx264 -g 30 -bf 3"),
+        ("c.ts", "-c:v libx264 -g 30 -bf 2"),
+        ("d.flv", "-c:v libx264 -g 30 -bf 2"),
+        ("e.mp4", "-c:v libx264 -g 30 -bf 3 -x264-params open-gop=1"),
+        ("f.mkv", "-c:v libx265 -x265-params keyint=30:open-gop=1:log-level=none"),
+        ("g.webm", "-c:v libvpx -g 40 -auto-alt-ref 1 -lag-in-frames 16 -b:v 300k"),
+        ("h.webm", "-c:v libvpx-vp9 -g 40 -cpu-used 8 -b:v 300k"),
+        ("i.avi", "-c:v mpeg4 -g 30 -bf 0"),
+        ("j.mpg", "-c:v mpeg2video -g 12 -bf 2"),
+        ("k.mov", "-c:v prores"),
+        ("l.mkv", "-c:v theora -g 30"),
+    ] {
+        let path = make(folder.path(), name, &format!("{source} {codec}"));
+        check_file(&path, true);
+    }
+}
+
+#[test]
+fn sample_files() {
+    let Some(media) = shared_media() else { return };
+    for (name, with_ffmpeg) in [
+        ("clips/mdn_flower.mp4", true),
+        ("clips/skv_bigbuckbunny.mp4", true),
+        ("scenes/compose_hard17_640x360_25.mp4", true),
+        ("scenes/compose_hard17_vfr_drop3.mp4", true),
+        ("scenes/compose_hard17_hevc.mp4", true),
+        ("scenes/compose_hard17_av1_10bit.mkv", true),
+        ("scenes/bbb_0_30.webm", true),
+        ("clips/ax_sample_av1.mp4", false),
+        ("clips/ax_bbb_642x642_768kbps_30fps_vp9.webm", true),
+        ("clips/ax_bear-vp9.webm", false),
+        ("clips/ax_bbb_2500ms.ts", true),
+        ("clips/ax_sample.avi", true),
+        ("clips/ax_sample.flv", true),
+        ("clips/ax_sample_with_srt.mkv", false),
+        ("clips/ax_bbb_176x144_128kbps_15fps_h263.3gp", false),
+        ("clips/ax_bbb_800x640_768kbps_30fps_avc_2b_firstpts_10_sec.mp4", false),
+        ("clips/ax_bt601.mov", false),
+        ("clips/ax_sample_portrait.mp4", false),
+        ("clips/ax_sample_rotate_and_reflect.mp4", false),
+        ("clips/mdn_stream-of-water.webm", false),
+        ("clips/torchcodec_h264_10bits.mp4", false),
+    ] {
+        check_file(&media.join(name), with_ffmpeg);
+    }
+}
+
+#[test]
+fn what_cannot_be_cut_truly_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = make(folder.path(), "a.mp4", "-f lavfi -i testsrc2=s=64x64:d=2");
+    let base = probe(&path, &Limits::default()).unwrap().video.time_base;
+    let kind = |start, end, time_base| {
+        copy_clip(&path, &Span { start, end, time_base }, &Limits::default()).unwrap_err().kind()
+    };
+    assert_eq!(kind(10, 10, base), "mux");
+    assert_eq!(kind(1 << 40, 1 << 41, base), "mux");
+    assert_eq!(kind(0, 100, curate_schemas::TimeBase { num: 1, den: 7 }), "mux");
+}

@@ -1,0 +1,189 @@
+//! Pixels: against the `ffmpeg` program's conversion, turned upright, small, as JPEG, as HSV.
+
+use std::{path::Path, time::Instant};
+
+use curate_media::{
+    Converter, DecodeOptions, Decoder, Filter, Frame, Picture, PixelFormat, Size, analysis_size,
+    encode_jpeg, hsv, resize,
+};
+
+use crate::support::{ffmpeg, make};
+
+fn first_frame(path: &Path) -> Frame {
+    Decoder::open(path, &DecodeOptions::default()).unwrap().next_frame().unwrap().unwrap()
+}
+
+/// The first frame by `ffmpeg`, as packed BGR.
+fn by_ffmpeg(path: &Path, filter: &str) -> Vec<u8> {
+    let path = path.to_str().unwrap();
+    ffmpeg([
+        "-i",
+        path,
+        "-vf",
+        filter,
+        "-sws_flags",
+        "bilinear+accurate_rnd+full_chroma_int",
+        "-frames:v",
+        "1",
+        "-pix_fmt",
+        "bgr24",
+        "-f",
+        "rawvideo",
+        "-",
+    ])
+}
+
+fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    curate_media::sum_abs_diff(a, b) as f64 / a.len() as f64
+}
+
+#[test]
+fn every_layout_has_the_colours_of_ffmpeg() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=320x180:d=0.2";
+    for (name, pixels, extra, matrix, limit) in [
+        ("a.mkv", "yuv420p", "-colorspace smpte170m", "bt601", 2.0),
+        ("b.mkv", "yuv420p", "-colorspace bt709", "bt709", 2.0),
+        ("c.mkv", "yuv422p", "", "bt601", 2.0),
+        ("d.mkv", "yuv444p", "", "bt601", 1.0),
+        ("e.mkv", "yuv420p10le", "", "bt601", 2.0),
+        ("f.mkv", "yuv444p12le", "", "bt601", 1.0),
+        ("g.mkv", "yuv444p", "-color_range pc", "bt601", 1.0),
+        ("h.mkv", "gray", "", "bt601", 1.0),
+        ("i.mkv", "bgr0", "", "bt601", 1.0),
+        ("j.mkv", "yuva420p", "", "bt601", 2.0),
+        ("k.mkv", "gbrp10le", "", "bt601", 1.0),
+    ] {
+        let line = format!("{source} -c:v ffv1 -pix_fmt {pixels} {extra}");
+        let path = make(folder.path(), name, &line);
+        let frame = first_frame(&path);
+        let size = Size::new(frame.width(), frame.height());
+        let mut converter = Converter::default();
+        let ours = frame.picture(&mut converter, size, Filter::Linear, false).unwrap();
+        let theirs = by_ffmpeg(&path, &format!("scale=in_color_matrix={matrix}"));
+        let off = mean_difference(&ours.data, &theirs);
+        assert!(off < limit, "{pixels} {extra}: {off} levels away from ffmpeg");
+        // The other order of bytes is the same picture.
+        let mut converter = Converter::new(PixelFormat::Rgb8);
+        let rgb = frame.picture(&mut converter, size, Filter::Linear, false).unwrap();
+        assert_eq!(rgb.to_format(PixelFormat::Bgr8).unwrap(), ours, "{pixels}");
+    }
+}
+
+#[test]
+fn unlabelled_hd_is_bt709() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "-f lavfi -i testsrc2=s=1280x720:d=0.1 -c:v ffv1 -pix_fmt yuv444p";
+    let path = make(folder.path(), "a.mkv", line);
+    let frame = first_frame(&path);
+    let size = Size::new(1280, 720);
+    let ours = frame.picture(&mut Converter::default(), size, Filter::Linear, false).unwrap();
+    let hd = by_ffmpeg(&path, "scale=in_color_matrix=bt709");
+    let sd = by_ffmpeg(&path, "scale=in_color_matrix=bt601");
+    assert!(mean_difference(&ours.data, &hd) < 1.0);
+    assert!(mean_difference(&ours.data, &sd) > 2.0);
+}
+
+#[test]
+fn pictures_are_turned_as_ffmpeg_turns_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = make(
+        folder.path(),
+        "a.mp4",
+        "-f lavfi -i testsrc2=s=320x180:d=0.2 -c:v libx264 -qp 0 -pix_fmt yuv444p",
+    );
+    for degrees in [0, 90, 180, 270] {
+        let path = folder.path().join(format!("{degrees}.mp4"));
+        let turn = format!("rotate={degrees}");
+        ffmpeg([
+            "-i".as_ref(),
+            plain.as_os_str(),
+            "-c".as_ref(),
+            "copy".as_ref(),
+            "-metadata:s:v".as_ref(),
+            turn.as_ref(),
+            path.as_os_str(),
+        ]);
+        let frame = first_frame(&path);
+        let (width, height) = frame.display_size();
+        assert_eq!(width > height, degrees % 180 == 0);
+        let size = Size::new(width, height);
+        let mut converter = Converter::default();
+        let ours = frame.picture(&mut converter, size, Filter::Linear, true).unwrap();
+        let theirs = by_ffmpeg(&path, "scale=in_color_matrix=bt601");
+        let off = mean_difference(&ours.data, &theirs);
+        assert!(off < 1.0, "{degrees} degrees: {off} levels away from ffmpeg");
+    }
+}
+
+#[test]
+fn smaller_pictures_keep_the_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = make(
+        folder.path(),
+        "a.mkv",
+        "-f lavfi -i testsrc2=s=641x361:d=0.1 -c:v ffv1 -pix_fmt yuv420p",
+    );
+    let frame = first_frame(&path);
+    let mut converter = Converter::default();
+    let mean = |picture: &Picture| {
+        picture.data.iter().map(|value| f64::from(*value)).sum::<f64>() / picture.data.len() as f64
+    };
+    let full = frame.picture(&mut converter, Size::new(641, 361), Filter::Linear, false).unwrap();
+    for filter in [Filter::Linear, Filter::Area] {
+        for size in [Size::new(256, 144), Size::new(64, 36), Size::new(1, 1), Size::new(900, 20)] {
+            let small = frame.picture(&mut converter, size, filter, false).unwrap();
+            assert_eq!(small.size(), size);
+            assert_eq!(small.data.len(), (size.width * size.height * 3) as usize);
+            if filter == Filter::Area && size.width > 1 && size.width < 641 {
+                assert!((mean(&small) - mean(&full)).abs() < 3.0, "{size:?}");
+                let after = resize(&full, size, filter).unwrap();
+                assert!(mean_difference(&after.data, &small.data) < 3.0, "{size:?}");
+            }
+        }
+    }
+    assert!(frame.picture(&mut converter, Size::new(0, 5), Filter::Area, false).is_err());
+    assert!(resize(&full, Size::new(5, 0), Filter::Area).is_err());
+}
+
+#[test]
+fn jpeg_and_hsv_of_either_order() {
+    let data = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 128, 128]].concat();
+    let bgr = Picture { width: 4, height: 1, format: PixelFormat::Bgr8, data };
+    let rgb = bgr.to_format(PixelFormat::Rgb8).unwrap();
+    let planes = hsv(&bgr).unwrap();
+    assert_eq!(planes.hue, [120, 60, 0, 0]);
+    assert_eq!(planes.saturation, [255, 255, 255, 0]);
+    assert_eq!(planes.value, [255, 255, 255, 128]);
+    assert_eq!(hsv(&rgb).unwrap(), planes);
+    let jpeg = encode_jpeg(&bgr, 90).unwrap();
+    assert!(jpeg.starts_with(&[0xff, 0xd8, 0xff]));
+    assert_eq!(encode_jpeg(&rgb, 90).unwrap(), jpeg);
+    let short = Picture { data: vec![0; 5], ..bgr };
+    assert!(hsv(&short).is_err() && encode_jpeg(&short, 90).is_err());
+}
+
+/// The analysis of a frame must stay far below its decoding (about 2 ms at this size).
+#[test]
+fn the_analysis_conversion_is_cheap() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = make(folder.path(), "a.mp4", "-f lavfi -i testsrc2=s=1280x720:d=0.2 -c:v libx264");
+    let frame = first_frame(&path);
+    let size = analysis_size(1280, 720);
+    let mut converter = Converter::default();
+    let (mut picture_ms, mut hsv_ms, mut diff_ms) = (f64::MAX, f64::MAX, f64::MAX);
+    for _ in 0..200 {
+        let start = Instant::now();
+        let picture = frame.picture(&mut converter, size, Filter::Linear, false).unwrap();
+        picture_ms = picture_ms.min(start.elapsed().as_secs_f64() * 1e3);
+        let start = Instant::now();
+        let planes = hsv(&picture).unwrap();
+        hsv_ms = hsv_ms.min(start.elapsed().as_secs_f64() * 1e3);
+        let start = Instant::now();
+        std::hint::black_box(curate_media::sum_abs_diff(&planes.hue, &planes.value));
+        diff_ms = diff_ms.min(start.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("1280x720 to {size:?}: {picture_ms:.4} ms; hsv {hsv_ms:.4} ms; diff {diff_ms:.4} ms");
+    assert!(picture_ms < 0.5, "{picture_ms} ms per frame");
+}

@@ -1,0 +1,187 @@
+//! `scenes`: cuts a source into clips where the picture changes.
+//!
+//! Cuts come from PySceneDetect's detectors (`detect.rs`), several passes united on request. The
+//! paper's rule (EasyAnimate, arXiv 2405.18991) makes clips of the scenes (`pieces.rs`): longer
+//! scenes are cut into pieces of at most `max_s` seconds, and clips shorter than `min_s` are
+//! dropped by judgement. `split.rs` drives the one analysis decode that serves every stage.
+
+mod detect;
+mod pieces;
+mod score;
+mod split;
+
+use curate_pipeline::{
+    Bound, BuildContext, BuildError, Check, FrameNeed, Problems, Shape, Stage, StageConfig,
+    StageEntry, config::read_table,
+};
+use curate_schemas::{Clip, Span, TimeBase, columns as c};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+pub use detect::{Delta, Detector, DetectorConfig, FlashFilter, Weights};
+pub use score::Scorer;
+
+/// Settings of the `scenes` stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScenesConfig {
+    /// Detection passes; their cuts are united.
+    pub detectors: Vec<DetectorConfig>,
+    /// Clips shorter than this many seconds are dropped (a threshold: moving it costs nothing).
+    pub min_s: f64,
+    /// Longer scenes are cut into consecutive clips of at most this many seconds.
+    pub max_s: f64,
+    /// Seconds taken off a clip at every edge that is a detected cut.
+    pub trim_s: f64,
+}
+
+impl Default for ScenesConfig {
+    fn default() -> Self {
+        Self { detectors: vec![DetectorConfig::default()], min_s: 3.0, max_s: 10.0, trim_s: 0.0 }
+    }
+}
+
+/// The registry entry.
+pub const ENTRY: StageEntry = StageEntry {
+    kind: "scenes",
+    summary: "cut sources into clips where the picture changes",
+    parse: |table, problems| Box::new(read_table::<ScenesConfig>(table, problems)),
+    example: "[[stage]]\nkind = \"scenes\"\n\
+              # PySceneDetect's detectors; several passes are united:\n\
+              # detectors = [{ kind = \"content\", threshold = 27.0 }, { kind = \"adaptive\" }]\n\
+              min_s = 3.0   # shorter clips are dropped\n\
+              max_s = 10.0  # longer scenes are cut into consecutive clips\n\
+              trim_s = 0.0  # taken off at detected cuts\n",
+};
+
+impl StageConfig for ScenesConfig {
+    fn shape(&self) -> Shape {
+        Shape::Split
+    }
+
+    fn writes(&self) -> &'static [&'static str] {
+        &[
+            "clip_id",
+            "unit_id",
+            "source_id",
+            "source_uri",
+            "kind",
+            "start_pts",
+            "end_pts",
+            "tb_num",
+            "tb_den",
+            "start_s",
+            "end_s",
+            "num_frames",
+            "width",
+            "height",
+            "fps",
+            "codec",
+            "rotation",
+            "transfer",
+            "has_audio",
+            "thumb",
+            "cut_in",
+            "cut_out",
+            "forced_cut",
+            "extra",
+        ]
+    }
+
+    fn frames(&self) -> FrameNeed {
+        FrameNeed { grid: Some(split::THUMB_GRID), pairs: None }
+    }
+
+    fn measuring(&self) -> Json {
+        json!({ "detectors": self.detectors, "max_s": self.max_s, "trim_s": self.trim_s })
+    }
+
+    fn judging(&self) -> Json {
+        json!({ "min_s": self.min_s })
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        if self.detectors.is_empty() {
+            problems.report("detectors", "at least one detection pass is needed").help =
+                Some("leave the setting out for the default".to_owned());
+        }
+        for detector in &self.detectors {
+            if detector.weights().total() <= 0.0 {
+                problems.report("detectors", "the weights of a pass must not all be 0");
+            }
+            if let DetectorConfig::Adaptive { window: 0, .. } = detector {
+                problems.report("detectors", "`window` must be at least 1");
+            }
+        }
+        for (key, value) in [("min_s", self.min_s), ("max_s", self.max_s), ("trim_s", self.trim_s)]
+        {
+            if !value.is_finite() || value < 0.0 {
+                problems.report(key, "must be a number of seconds, 0 or more");
+            }
+        }
+        if self.max_s <= 0.0 || self.max_s < self.min_s {
+            problems
+                .report("max_s", "no clip could be kept: it must be above 0 and not below `min_s`");
+        }
+    }
+
+    fn checks(&self, clip: &Clip) -> Vec<Check> {
+        let seconds = span(clip).map(|span| span.seconds());
+        vec![
+            Check {
+                what: "length",
+                value: seconds,
+                bound: Bound::AtLeast(self.min_s),
+                reason: "too_short",
+            },
+            // Only a single frame that is shown for longer than that cannot be cut.
+            Check {
+                what: "length",
+                value: seconds,
+                bound: Bound::AtMost(self.max_s),
+                reason: "too_long",
+            },
+        ]
+    }
+
+    fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError> {
+        Ok(Stage::Split(Box::new(split::Scenes::new(self.clone(), context))))
+    }
+}
+
+/// The span of a clip, when its columns have been written.
+#[must_use]
+pub fn span(clip: &Clip) -> Option<Span> {
+    let time_base = TimeBase::new(*clip.get(c::TB_NUM)?, *clip.get(c::TB_DEN)?)?;
+    Some(Span { start: *clip.get(c::START_PTS)?, end: *clip.get(c::END_PTS)?, time_base })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clip(start: i64, end: i64) -> Clip {
+        Clip::default()
+            .with(c::TB_NUM, 1)
+            .with(c::TB_DEN, 12_800)
+            .with(c::START_PTS, start)
+            .with(c::END_PTS, end)
+    }
+
+    #[test]
+    fn three_seconds_exactly_are_long_enough() {
+        let config = ScenesConfig::default();
+        let judged = |start, end| config.judge(&clip(start, end));
+        use curate_pipeline::Verdict::{Drop, Keep};
+        assert_eq!(judged(512, 512 + 75 * 512), Keep);
+        assert_eq!(judged(512, 512 + 74 * 512), Drop { reason: "too_short" });
+        assert_eq!(judged(0, 251 * 512), Drop { reason: "too_long" });
+    }
+
+    #[test]
+    fn moving_the_threshold_does_not_change_what_is_measured() {
+        let moved = ScenesConfig { min_s: 1.0, ..ScenesConfig::default() };
+        assert_eq!(moved.measuring(), ScenesConfig::default().measuring());
+        assert_ne!(moved.judging(), ScenesConfig::default().judging());
+    }
+}

@@ -1,0 +1,390 @@
+//! The one analysis decode: every frame small for the detectors, a grid and pairs for the later
+//! stages, a thumbnail for every clip.
+
+use std::{collections::VecDeque, time::Duration};
+
+use curate_media::{
+    Converter, DecodeOptions, Decoder, Filter, Limits, MediaError, Picture, PixelFormat, Segment,
+    Size, SourceInfo, analysis_size, encode_jpeg, resize,
+};
+use curate_pipeline::{
+    BuildContext, Emit, Frame, FrameNeed, FramePair, Frames, Grid, Split, SplitReport, Unit,
+    UnitError,
+};
+use curate_schemas::{Clip, ClipId, Span, TimeBase, columns as c};
+
+use super::{
+    ScenesConfig,
+    detect::Detector,
+    pieces::{Edge, Piece, Pieces},
+    score::Scorer,
+};
+
+/// Thumbnails are picked from this grid.
+pub(super) const THUMB_GRID: Grid = Grid { per_second: 1.0, max_side: 320 };
+const THUMB_SIDE: u32 = 320;
+const THUMB_QUALITY: u8 = 85;
+/// How many frames are decoded between two reports of progress.
+const PROGRESS_EVERY: u64 = 32;
+
+/// The running half of the stage.
+#[derive(Debug)]
+pub(super) struct Scenes {
+    config: ScenesConfig,
+    split_id: String,
+    /// What later stages need.
+    need: FrameNeed,
+    /// That and the thumbnails' grid.
+    grid: Grid,
+    threads: usize,
+    limits: Limits,
+}
+
+impl Scenes {
+    pub(super) fn new(config: ScenesConfig, context: &BuildContext<'_>) -> Self {
+        let need = context.need;
+        let with_thumbs = need.merge(FrameNeed { grid: Some(THUMB_GRID), pairs: None });
+        Self {
+            config,
+            split_id: context.split_id.to_owned(),
+            need,
+            grid: with_thumbs.grid.unwrap_or(THUMB_GRID),
+            threads: context.run.decode_threads,
+            limits: Limits {
+                deadline: Some(Duration::from_secs_f64(context.run.unit_timeout_seconds)),
+                cancel: Some(context.stop.flag()),
+            },
+        }
+    }
+}
+
+/// A media error as the reason why a unit ended.
+pub(crate) fn unit_error(error: &MediaError) -> UnitError {
+    let transient = matches!(error, MediaError::Io { .. } | MediaError::Timeout { .. });
+    UnitError { kind: error.kind(), message: error.to_string(), transient }
+}
+
+impl Split for Scenes {
+    fn split(&mut self, unit: &Unit, out: &mut dyn Emit) -> Result<SplitReport, UnitError> {
+        let fail = |error: MediaError| unit_error(&error);
+        let segment = (unit.start.is_some() || unit.end.is_some())
+            .then_some(Segment { start: unit.start, end: unit.end });
+        let options = DecodeOptions { threads: self.threads, limits: self.limits.clone(), segment };
+        let mut decoder = Decoder::open(&unit.source.path, &options).map_err(fail)?;
+        let info = decoder.info().clone();
+        let started = std::time::Instant::now();
+        let deadline = self.limits.deadline.unwrap_or(Duration::MAX);
+
+        let mut pass = Pass::new(self, unit, info, decoder.time_base());
+        let mut damage = None;
+        let mut reported = 0;
+        loop {
+            if started.elapsed() > deadline {
+                damage = Some(unit_error(&MediaError::Timeout { after: deadline }));
+                break;
+            }
+            match decoder.next_frame() {
+                Ok(Some(frame)) => {
+                    pass.frame(&frame).map_err(fail)?;
+                    if pass.emit_settled(out).is_err() {
+                        return Err(unit_error(&MediaError::Cancelled));
+                    }
+                    if pass.frames - reported >= PROGRESS_EVERY {
+                        out.decoded(pass.frames - reported);
+                        reported = pass.frames;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    damage = Some(unit_error(&error));
+                    break;
+                }
+            }
+        }
+        out.decoded(pass.frames - reported);
+        let stats = decoder.stats();
+        if damage.is_none() && stats.errors > 0 {
+            let message = stats.first_error.unwrap_or_else(|| "damaged data".to_owned());
+            damage = Some(UnitError { kind: "decode", message, transient: false });
+        }
+        if pass.frames == 0 && damage.is_none() {
+            damage = Some(UnitError {
+                kind: "no_frames",
+                message: "no frame could be decoded".to_owned(),
+                transient: false,
+            });
+        }
+        let cut_out = match (&damage, unit.end) {
+            (Some(_), _) => Edge::Error,
+            (None, Some(_)) => Edge::Unit,
+            (None, None) => Edge::Source,
+        };
+        if pass.finish(cut_out, out).is_err() {
+            return Err(unit_error(&MediaError::Cancelled));
+        }
+        Ok(SplitReport {
+            frames_decoded: stats.frames + stats.skipped,
+            frames_source: stats.frames,
+            duration_s: pass.info.duration_s,
+            damage,
+        })
+    }
+}
+
+/// What is kept of a frame until its clip leaves.
+struct Mark {
+    index: u64,
+    /// The analysis picture, until a grid frame or a settled neighbour makes it superfluous.
+    small: Option<Picture>,
+    grid: Option<Frame>,
+}
+
+/// One unit under way.
+struct Pass<'a> {
+    stage: &'a Scenes,
+    unit: &'a Unit,
+    info: SourceInfo,
+    time_base: TimeBase,
+    analysis: Size,
+    small: Converter,
+    large: Converter,
+    scorer: Scorer,
+    detectors: Vec<Detector>,
+    pieces: Pieces,
+    /// Frames of the open piece and later, with something to remember.
+    marks: VecDeque<Mark>,
+    pairs: VecDeque<(u64, u64, FramePair)>,
+    open_pair: Option<(u64, Frame)>,
+    frames: u64,
+    settled: u64,
+    origin: i64,
+    next_grid: u64,
+    next_pair: u64,
+}
+
+impl<'a> Pass<'a> {
+    fn new(stage: &'a Scenes, unit: &'a Unit, info: SourceInfo, time_base: TimeBase) -> Self {
+        let config = &stage.config;
+        let with_edges = config.detectors.iter().any(|d| d.weights().edges > 0.0);
+        let cut_in = if unit.start.is_some() { Edge::Unit } else { Edge::Source };
+        Self {
+            analysis: analysis_size(info.video.width, info.video.height),
+            small: Converter::new(PixelFormat::Bgr8),
+            large: Converter::new(PixelFormat::Rgb8),
+            scorer: Scorer::new(with_edges),
+            detectors: config.detectors.iter().map(super::DetectorConfig::build).collect(),
+            pieces: Pieces::new(time_base, config.max_s, config.trim_s, cut_in),
+            marks: VecDeque::new(),
+            pairs: VecDeque::new(),
+            open_pair: None,
+            frames: 0,
+            settled: 0,
+            origin: 0,
+            next_grid: 0,
+            next_pair: 0,
+            stage,
+            unit,
+            info,
+            time_base,
+        }
+    }
+
+    fn frame(&mut self, frame: &curate_media::Frame) -> Result<(), MediaError> {
+        let index = self.frames;
+        if index == 0 {
+            self.origin = frame.pts;
+            self.analysis = analysis_size(frame.width(), frame.height());
+        }
+        self.frames += 1;
+        // The detectors see the frame as stored: turning it changes no mean.
+        let small = frame.picture(&mut self.small, self.analysis, Filter::Linear, false)?;
+        let delta = self.scorer.push(&small)?;
+        self.pieces.frame(frame.pts, frame.duration);
+        let mut settled = u64::MAX;
+        for detector in &mut self.detectors {
+            if let Some(cut) = detector.push(index, &delta) {
+                self.pieces.cut(cut);
+            }
+            settled = settled.min(detector.settled(index));
+        }
+        self.settled = settled;
+
+        let time = self.time_base.seconds(frame.pts - self.origin);
+        let slot = (time * self.stage.grid.per_second + 1e-6).floor().max(0.0) as u64;
+        let grid = if slot >= self.next_grid {
+            self.next_grid = slot + 1;
+            Some(self.picture(frame, self.stage.grid.max_side)?)
+        } else {
+            None
+        };
+        self.pair(frame, index, time)?;
+        self.forget_small_pictures();
+        self.marks.push_back(Mark { index, small: Some(small), grid });
+        Ok(())
+    }
+
+    /// Collects pairs for motion, when some stage needs them.
+    fn pair(
+        &mut self,
+        frame: &curate_media::Frame,
+        index: u64,
+        time: f64,
+    ) -> Result<(), MediaError> {
+        let Some(need) = self.stage.need.pairs else { return Ok(()) };
+        if let Some((first_index, first)) = &self.open_pair {
+            let gap_s = self.time_base.seconds(frame.pts - first.pts);
+            if gap_s + 1e-6 < need.gap_s {
+                return Ok(());
+            }
+            let (first_index, first) = (*first_index, first.clone());
+            let second = self.picture(frame, need.max_side)?;
+            self.open_pair = None;
+            self.pairs.push_back((first_index, index, FramePair { first, second, gap_s }));
+        }
+        let slot = (time / need.every_s + 1e-6).floor().max(0.0) as u64;
+        if self.open_pair.is_none() && slot >= self.next_pair {
+            self.next_pair = slot + 1;
+            self.open_pair = Some((index, self.picture(frame, need.max_side)?));
+        }
+        Ok(())
+    }
+
+    fn picture(&mut self, frame: &curate_media::Frame, max_side: u32) -> Result<Frame, MediaError> {
+        let (width, height) = frame.display_size();
+        let size = fit(width, height, max_side);
+        let picture = frame.picture(&mut self.large, size, Filter::Area, true)?;
+        Ok(Frame {
+            pts: frame.pts,
+            width: picture.width,
+            height: picture.height,
+            rgb: picture.data,
+        })
+    }
+
+    /// Small pictures are only kept where a clip may still begin: at the first frame of the open
+    /// piece and among frames that are not settled.
+    fn forget_small_pictures(&mut self) {
+        let (first, settled) = (self.pieces.first(), self.settled);
+        for mark in self.marks.iter_mut().rev() {
+            if mark.index != first && mark.index < settled {
+                let had_one = mark.small.take().is_some();
+                if !had_one {
+                    break;
+                }
+            }
+        }
+        self.marks.retain(|mark| mark.small.is_some() || mark.grid.is_some());
+    }
+
+    fn emit_settled(&mut self, out: &mut dyn Emit) -> Result<(), curate_pipeline::Stopped> {
+        while let Some(piece) = self.pieces.next(self.settled) {
+            self.emit(piece, out)?;
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        cut_out: Edge,
+        out: &mut dyn Emit,
+    ) -> Result<(), curate_pipeline::Stopped> {
+        while let Some(piece) = self.pieces.finish(cut_out) {
+            self.emit(piece, out)?;
+        }
+        Ok(())
+    }
+
+    fn emit(
+        &mut self,
+        piece: Option<Piece>,
+        out: &mut dyn Emit,
+    ) -> Result<(), curate_pipeline::Stopped> {
+        let Some(piece) = piece else { return Ok(()) };
+        let inside = |index: u64| piece.first <= index && index < piece.end;
+        let mut grid = Vec::new();
+        let mut small = None;
+        while self.marks.front().is_some_and(|mark| mark.index < piece.end) {
+            let Some(mark) = self.marks.pop_front() else { break };
+            if inside(mark.index) {
+                grid.extend(mark.grid);
+                small = small.or(mark.small);
+            }
+        }
+        let mut pairs = Vec::new();
+        while self.pairs.front().is_some_and(|(first, ..)| *first < piece.end) {
+            let Some((first, second, pair)) = self.pairs.pop_front() else { break };
+            if inside(first) && inside(second) {
+                pairs.push(pair);
+            }
+        }
+        let clip = self.clip(&piece, self.thumb(&grid, small));
+        if self.stage.need.grid.is_none() {
+            grid.clear();
+        }
+        out.clip(clip, Frames { grid, pairs })
+    }
+
+    /// A JPEG of the middle grid frame, or of the clip's first frame when it has none.
+    fn thumb(&self, grid: &[Frame], small: Option<Picture>) -> Option<Vec<u8>> {
+        let picture = match grid.get(grid.len() / 2) {
+            Some(frame) => Some(Picture {
+                width: frame.width,
+                height: frame.height,
+                format: PixelFormat::Rgb8,
+                data: frame.rgb.clone(),
+            }),
+            None => small,
+        }?;
+        let size = fit(picture.width, picture.height, THUMB_SIDE);
+        let sized = if picture.size() == size {
+            picture
+        } else {
+            resize(&picture, size, Filter::Area).ok()?
+        };
+        encode_jpeg(&sized, THUMB_QUALITY).ok()
+    }
+
+    fn clip(&self, piece: &Piece, thumb: Option<Vec<u8>>) -> Clip {
+        let (source, video, time_base) = (&self.unit.source, &self.info.video, self.time_base);
+        let span = Span { start: piece.start_pts, end: piece.end_pts, time_base };
+        let side = |side: u32| i32::try_from(side).unwrap_or(i32::MAX);
+        let mut clip = Clip::default()
+            .with(c::CLIP_ID, ClipId::new(&source.id, &span, &self.stage.split_id).to_string())
+            .with(c::UNIT_ID, self.unit.id.to_string())
+            .with(c::SOURCE_ID, source.id.to_string())
+            .with(c::SOURCE_URI, source.uri.clone())
+            .with(c::KIND, "video".to_owned())
+            .with(c::START_PTS, span.start)
+            .with(c::END_PTS, span.end)
+            .with(c::TB_NUM, time_base.num)
+            .with(c::TB_DEN, time_base.den)
+            .with(c::START_S, span.start_s())
+            .with(c::END_S, span.end_s())
+            .with(c::NUM_FRAMES, i32::try_from(piece.end - piece.first).unwrap_or(i32::MAX))
+            .with(c::WIDTH, side(video.display_width))
+            .with(c::HEIGHT, side(video.display_height))
+            .with(c::CODEC, video.codec.clone())
+            .with(c::ROTATION, i32::from(video.orientation.rotation))
+            .with(c::HAS_AUDIO, self.info.has_audio)
+            .with(c::CUT_IN, piece.cut_in.as_str().to_owned())
+            .with(c::CUT_OUT, piece.cut_out.as_str().to_owned())
+            .with(c::FORCED_CUT, piece.cut_in.is_forced() || piece.cut_out.is_forced());
+        clip.put(c::FPS, video.avg_fps);
+        clip.put(c::TRANSFER, video.transfer.clone());
+        clip.put(c::THUMB, thumb);
+        clip.put(c::EXTRA, source.extra.clone());
+        clip
+    }
+}
+
+/// The largest size of the same shape whose longer side is at most `max_side`; never larger.
+fn fit(width: u32, height: u32, max_side: u32) -> Size {
+    let longer = width.max(height).max(1);
+    if longer <= max_side {
+        return Size::new(width.max(1), height.max(1));
+    }
+    let side = |side: u32| {
+        (f64::from(side) * f64::from(max_side) / f64::from(longer)).round().max(1.0) as u32
+    };
+    Size::new(side(width), side(height))
+}
