@@ -8,14 +8,19 @@ SHELL := /bin/bash
 # Outside the checkout, so that every clone on a machine shares one build of the dependencies.
 export CARGO_TARGET_DIR := $(or $(CURATE_TARGET_DIR),$(HOME)/.cache/curate/target)
 
+# Downloads that several clones share, and where the tests find them.
+CACHE := $(HOME)/.cache/curate
+export CURATE_PYTHON_PACKAGES := $(CACHE)/python
+export CURATE_SAMPLES := $(CACHE)/samples
+
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 DEMO := demo
 
-.PHONY: help setup build demo test soak lint fmt clippy docs ci
+.PHONY: help setup tools build demo test soak bench bench-scenes lint fmt clippy docs ci
 
 help: ## Show what there is.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## Install the system packages that are missing.
 	@bin/scripts/setup.sh
@@ -37,15 +42,30 @@ demo: build ## Run the pipeline on sample clips and show what was kept and why.
 	  '  curate extract $(DEMO)/out CLIP_ID    write the clip as a file' \
 	  '  curate schema                    what every column means'
 
-test: build ## Run all tests.
-	cargo test $(CARGO_FLAGS) --workspace
-	@[[ -n "$${CURATE_REQUIRE_SHARED:-}" ]] || printf '%s\n' \
-	  'Tests that need the shared fixtures say "skipped: fixtures absent" when ../shared is not there.' \
-	  'CURATE_REQUIRE_SHARED=1 make test makes that a failure.'
+# What the tests compare with: PySceneDetect and Lance's Python reader, and the demo's clips.
+tools: setup
+	@bin/scripts/python.sh $(CACHE)/python
+	@bin/scripts/samples.sh $(CACHE)/samples
 
-soak: build ## Kill runs at random moments, 50 times.
+test: build tools ## Run all tests.
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	cargo test $(CARGO_FLAGS) --workspace 2>&1 | tee "$$log"; \
+	printf 'tests that were skipped because something is absent: %s\n' \
+	  "$$(grep -c 'skipped: .* absent' "$$log" || true)"
+	@[[ -n "$${CURATE_REQUIRE_SHARED:-}" ]] || printf '%s\n' \
+	  'CURATE_REQUIRE_SHARED=1 make test makes absence a failure.'
+
+soak: build tools ## Kill runs at random moments, 50 times.
 	CURATE_SOAK_KILLS=$${CURATE_SOAK_KILLS:-50} \
-	  cargo test $(CARGO_FLAGS) --workspace --test integration soak -- --nocapture
+	  cargo test $(CARGO_FLAGS) --test integration soak -- --nocapture
+
+bench: build ## Measure the kernels.
+	cargo bench --locked --profile release --bench kernels
+
+bench-scenes: build tools ## Compare scene detection with ffmpeg and PySceneDetect.
+	PYTHONPATH=$(CACHE)/python benches/scenes_speed.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
+	PYTHONPATH=$(CACHE)/python benches/scenes_quality.py $(CURATE) \
+	  ../shared/media/scenes/GT.json ../shared/media/scenes
 
 lint: fmt clippy docs ## Check format, lints and documentation.
 

@@ -79,15 +79,23 @@ pub(crate) enum Command {
         #[arg(default_value = "pipeline.toml")]
         recipe: PathBuf,
     },
+    /// Run the default recipe on one video and show what becomes of it; leaves no table.
+    Try {
+        /// The video.
+        video: PathBuf,
+        /// Where to put the contact sheet; default: the video's name with `.sheet.jpg`, here.
+        #[arg(long)]
+        sheet: Option<PathBuf>,
+    },
     /// Show every value of a clip against its threshold.
     Why {
         /// The table's folder.
         out: PathBuf,
         /// The clip's id.
         clip_id: String,
-        /// The recipe whose thresholds count.
+        /// A recipe whose thresholds to use instead of the table's.
         #[arg(long)]
-        recipe: PathBuf,
+        recipe: Option<PathBuf>,
     },
     /// Write a clip's file.
     Extract {

@@ -9,6 +9,7 @@ mod commands;
 mod env;
 mod progress;
 mod recipe;
+mod report;
 mod sink;
 mod units;
 

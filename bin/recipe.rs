@@ -36,6 +36,26 @@ impl Default for OutputConfig {
     }
 }
 
+/// The default recipe, commented, over these sources.
+pub(crate) fn default_text(path: &str, form: &str) -> String {
+    let mut text = format!(
+        "# A recipe for curate. Check it with `curate check`, run it with `curate run`.\n\n\
+         [input]\n\
+         # Files, folders, globs and manifests (CSV, JSON lines, Parquet), relative to this file.\n\
+         paths = [\"{path}\"]\n\n\
+         [output]\n\
+         path = \"out\"\n\
+         form = \"{form}\"  # \"copy\", or \"none\" to leave the clips' bytes out of the table\n\n\
+         [run]\n\
+         # cpus = 0         # 0: all cores\n\
+         # memory = \"512MiB\"  # frames and clips in flight between the stages\n"
+    );
+    for entry in STAGES {
+        text.push_str(&format!("\n# {}\n{}", entry.summary, entry.example));
+    }
+    text
+}
+
 /// A recipe that has been checked.
 #[derive(Debug)]
 pub(crate) struct Recipe {
@@ -43,6 +63,7 @@ pub(crate) struct Recipe {
     pub(crate) out: PathBuf,
     pub(crate) unit_length: Duration,
     input: InputConfig,
+    text: String,
 }
 
 impl Recipe {
@@ -100,14 +121,48 @@ impl Recipe {
             .into());
         }
         let unit_length = Duration::from_secs_f64(output.unit_minutes * 60.0);
-        Ok(Self { plan, out, unit_length, input })
+        Ok(Self { plan, out, unit_length, input, text })
     }
 
     /// The sources, from the beginning.
     pub(crate) fn sources(&self) -> anyhow::Result<Sources> {
-        open(&self.input, &self.plan.base, &self.out).map_err(|errors| {
+        self.list(&self.input)
+    }
+
+    /// The same sources without reading their bytes, whatever the recipe makes ids of.
+    pub(crate) fn sources_by_location(&self) -> anyhow::Result<Sources> {
+        self.list(&InputConfig { id: IdFrom::Location, ..self.input.clone() })
+    }
+
+    fn list(&self, input: &InputConfig) -> anyhow::Result<Sources> {
+        open(input, &self.plan.base, &self.out).map_err(|errors| {
             let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
             UsageError(words.join("\n")).into()
         })
+    }
+
+    /// Leaves the recipe and what it came to in a run's folder.
+    pub(crate) fn record(&self, folder: &Path) -> anyhow::Result<()> {
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        write("recipe.toml", self.text.clone())?;
+        let stages: Vec<_> = self
+            .plan
+            .stages
+            .iter()
+            .map(|stage| {
+                json!({
+                    "stage": stage.kind, "key": stage.key, "workers": stage.workers,
+                    "measuring": stage.config.measuring(), "judging": stage.config.judging(),
+                })
+            })
+            .collect();
+        let plan = json!({
+            "split_id": self.plan.split_id, "split": self.plan.split, "stages": stages,
+            "curate_version": env!("CARGO_PKG_VERSION"),
+        });
+        write("plan.json", format!("{plan:#}\n"))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,6 +11,8 @@ use curate_pipeline::{Planned, SourceRef, Stop, Unit, UnitError};
 use curate_schemas::UnitId;
 use curate_stages::sources::{Listing, Source, Sources};
 use curate_store::LedgerEntry;
+
+use crate::progress::Total;
 
 /// What listing the sources came to; filled in while the run goes on.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +65,7 @@ pub(crate) struct Units {
     done: Done,
     scope: Scope,
     stop: Stop,
+    total: Arc<Total>,
     listed: Arc<Mutex<Listed>>,
     queue: std::collections::VecDeque<Planned>,
 }
@@ -73,6 +76,7 @@ impl Units {
         done: Done,
         scope: Scope,
         stop: Stop,
+        total: Arc<Total>,
     ) -> (Self, Arc<Mutex<Listed>>) {
         let listed = Arc::new(Mutex::new(Listed::default()));
         let units = Self {
@@ -80,6 +84,7 @@ impl Units {
             done,
             scope,
             stop,
+            total,
             listed: Arc::clone(&listed),
             queue: Default::default(),
         };
@@ -94,9 +99,10 @@ impl Units {
         self.scope.shard.is_none_or(|(index, count)| unit.shard(count) == index)
     }
 
-    /// Counts a unit that is done; `false` when it is not.
-    fn count_done(&self, unit: &UnitId) -> bool {
+    /// Counts a unit of so many bytes that is done; `false` when it is not.
+    fn count_done(&self, unit: &UnitId, bytes: u64) -> bool {
         let Some((status, failed)) = self.done.units.get(unit) else { return false };
+        self.total.done_before.fetch_add(bytes, Ordering::Relaxed);
         let mut listed = self.listed();
         listed.done += 1;
         if *failed > 0 || !matches!(status.as_str(), "ok" | "empty") {
@@ -115,7 +121,7 @@ impl Units {
             for index in 0..*total {
                 let unit = UnitId::new(&id, index.unsigned_abs());
                 if self.is_ours(&unit) {
-                    self.count_done(&unit);
+                    self.count_done(&unit, source.bytes / u64::from(total.unsigned_abs()));
                 }
             }
             return;
@@ -143,14 +149,14 @@ impl Units {
                 let total = segments.len();
                 for (index, segment) in segments.into_iter().enumerate() {
                     let unit = unit(index, total, segment.start, segment.end);
-                    if self.is_ours(&unit.id) && !self.count_done(&unit.id) {
+                    if self.is_ours(&unit.id) && !self.count_done(&unit.id, unit.bytes()) {
                         self.queue.push_back(Planned::Unit(unit));
                     }
                 }
             }
             Err(error) => {
                 let unit = unit(0, 1, None, None);
-                if self.is_ours(&unit.id) && !self.count_done(&unit.id) {
+                if self.is_ours(&unit.id) && !self.count_done(&unit.id, unit.bytes()) {
                     let error = UnitError {
                         kind: error.kind(),
                         message: error.to_string(),
@@ -176,7 +182,8 @@ impl Iterator for Units {
                 return None;
             }
             match self.sources.next()? {
-                Listing::Skipped { reason, .. } => {
+                Listing::Skipped { path, reason } => {
+                    tracing::info!(path = %path.display(), %reason, "left aside");
                     *self.listed().skipped.entry(reason.word()).or_default() += 1;
                 }
                 Listing::Source(source) => {
@@ -202,7 +209,7 @@ impl Iterator for Units {
                         start: None,
                         end: None,
                     };
-                    if self.is_ours(&unit.id) && !self.count_done(&unit.id) {
+                    if self.is_ours(&unit.id) && !self.count_done(&unit.id, unit.bytes()) {
                         let error = UnitError {
                             kind: failure.kind.word(),
                             message: failure.message,

@@ -1,6 +1,12 @@
 //! User-level tests: everything here goes through the real `curate` binary, on media that the
-//! tests make with the `ffmpeg` program.
+//! tests make with the `ffmpeg` program and on the shared sample files.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod architecture;
+mod commands;
+mod files;
+mod kills;
+mod pylance;
 mod runs;
+mod scenes;
 mod util;

@@ -1,14 +1,6 @@
 //! `curate run` as a user sees it.
 
-use std::time::Duration;
-
 use crate::util::{Folder, curate, start};
-
-fn rows(folder: &Folder, sql: &str) -> String {
-    let said = curate(&["query", &folder.text("out"), sql, "--format", "csv"]);
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    said.out
-}
 
 #[test]
 fn scenes_become_rows_and_a_rerun_decodes_nothing() {
@@ -22,7 +14,7 @@ fn scenes_become_rows_and_a_rerun_decodes_nothing() {
     assert!(said.err.contains("1 other_type"), "{}", said.err);
     let sql = "select start_s, end_s, num_frames, status, drop_reason, cut_in, cut_out from clips order by 1";
     assert_eq!(
-        rows(&folder, sql),
+        folder.rows("out", sql),
         "start_s,end_s,num_frames,status,drop_reason,cut_in,cut_out\n\
          0.0,4.0,100,kept,,source,cut\n\
          4.0,14.0,250,kept,,cut,length\n\
@@ -37,23 +29,6 @@ fn scenes_become_rows_and_a_rerun_decodes_nothing() {
 }
 
 #[test]
-fn a_clip_can_be_explained_and_taken_out() {
-    let folder = Folder::new();
-    folder.video("a.mp4", &[4]);
-    let recipe = folder.recipe("p.toml", "out", "");
-    assert_eq!(curate(&["run", &recipe]).code, Some(0));
-    let id = rows(&folder, "select clip_id from clips").lines().nth(1).unwrap().to_owned();
-    let why = curate(&["why", &folder.text("out"), &id, "--recipe", &recipe]);
-    assert!(why.out.contains("at least 3") && why.out.contains("passes"), "{}{}", why.out, why.err);
-    let file = folder.text("clip.mp4");
-    let extract = curate(&["extract", &folder.text("out"), &id, "--output", &file]);
-    assert_eq!(extract.code, Some(0), "{}", extract.err);
-    assert!(std::fs::metadata(&file).unwrap().len() > 1000);
-    let unknown = curate(&["why", &folder.text("out"), &"0".repeat(32), "--recipe", &recipe]);
-    assert_eq!(unknown.code, Some(2), "{}", unknown.err);
-}
-
-#[test]
 fn a_broken_file_is_recorded_and_stops_nobody() {
     let folder = Folder::new();
     folder.video("good.mp4", &[4]);
@@ -62,7 +37,7 @@ fn a_broken_file_is_recorded_and_stops_nobody() {
     let recipe = folder.recipe("p.toml", "out", "");
     let said = curate(&["run", &recipe]);
     assert_eq!(said.code, Some(3), "{}", said.err);
-    let units = rows(&folder, "select status, count(*) as n from units group by 1 order by 1");
+    let units = folder.rows("out", "select status, count(*) as n from units group by 1 order by 1");
     assert_eq!(units, "status,n\nfailed,2\nok,1\n");
     let again = curate(&["run", &recipe]);
     assert_eq!(again.code, Some(3), "{}", again.err);
@@ -129,35 +104,96 @@ fn workers_processes_and_shares_give_the_same_table() {
     assert_eq!(folder.canonical("shares"), reference);
 }
 
-/// Kills runs at many moments; afterwards the table equals that of a run that was left alone.
 #[test]
-fn soak_kills_change_nothing() {
-    #[expect(clippy::disallowed_methods, reason = "the soak test is told how long it may take")]
-    let kills: u64 =
-        std::env::var("CURATE_SOAK_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+fn a_limit_leaves_the_rest_for_later() {
     let folder = Folder::new();
-    for index in 0..6_usize {
-        folder.video(&format!("{index}.mp4"), &[4, 3, 5][..=index % 3]);
+    for name in ["a.mp4", "b.mp4", "c.mp4"] {
+        folder.video(name, &[4]);
     }
-    let calm = folder.recipe("calm.toml", "calm", "commit_units = 1");
-    assert_eq!(curate(&["run", &calm]).code, Some(0));
-    let recipe = folder.recipe("p.toml", "out", "commit_units = 1");
-    for kill in 0..kills {
-        let mut child = start(&["run", &recipe]);
-        // Spread over the length of a run, in an order that is the same every time.
-        std::thread::sleep(Duration::from_millis(40 + kill * 137 % 700));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    let last = curate(&["run", &recipe]);
-    assert_eq!(last.code, Some(0), "{}", last.err);
-    assert_eq!(folder.canonical("out"), folder.canonical("calm"));
-    assert_eq!(curate(&["gc", &folder.text("out")]).code, Some(0));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let left = runtime.block_on(async {
-        let store = curate_store::Store::open(&folder.path("out")).await.unwrap();
-        store.unreferenced_files().await.unwrap()
-    });
-    assert!(left.is_empty(), "{left:?}");
-    assert_eq!(folder.canonical("out"), folder.canonical("calm"));
+    let recipe = folder.recipe("p.toml", "out", "");
+    assert_eq!(curate(&["run", &recipe, "--limit", "2"]).code, Some(0));
+    assert_eq!(folder.rows("out", "select count(*) as n from clips"), "n\n2\n");
+    assert_eq!(curate(&["run", &recipe]).code, Some(0));
+    assert_eq!(folder.rows("out", "select count(*) as n from clips"), "n\n3\n");
+}
+
+/// The table of a folder inside that folder is never taken for input, on the rerun neither.
+#[test]
+fn the_output_may_lie_inside_the_input() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[4]);
+    std::os::unix::fs::symlink("a.mp4", folder.path("videos/link.mp4")).unwrap();
+    let recipe = folder.recipe("p.toml", "videos/out", "");
+    let said = curate(&["run", &recipe]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("sources 1"), "{}", said.err);
+    assert!(said.err.contains("1 duplicate"), "{}", said.err);
+    let again = curate(&["run", &recipe]);
+    assert!(again.err.contains("nothing was decoded"), "{}", again.err);
+    assert_eq!(folder.rows("videos/out", "select count(*) as n from clips"), "n\n1\n");
+}
+
+#[test]
+fn no_clips_and_no_sources_are_loud() {
+    let folder = Folder::new();
+    let recipe = folder.recipe("p.toml", "out", "");
+    std::fs::write(folder.path("videos/readme.txt"), "nothing here").unwrap();
+    let said = curate(&["run", &recipe]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.contains("NO SOURCES"), "{}", said.err);
+    folder.video("short.mp4", &[1]);
+    let said = curate(&["run", &recipe]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("NO CLIP WAS KEPT"), "{}", said.err);
+    assert!(said.err.contains("1 dropped: too_short"), "{}", said.err);
+}
+
+/// A long source is worked on in units, and every frame is still in exactly one clip.
+#[test]
+fn units_of_a_long_source_join_without_a_seam() {
+    let folder = Folder::new();
+    folder.video("long.mp4", &[7, 9, 8, 6]);
+    let recipe = folder.recipe("p.toml", "out", "");
+    let text = std::fs::read_to_string(&recipe).unwrap();
+    let units = "path = \"out\"\nunit_minutes = 0.1";
+    std::fs::write(&recipe, text.replace("path = \"out\"", units)).unwrap();
+    let said = curate(&["run", &recipe]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(folder.rows("out", "select count(*) as n from units"), "n\n5\n");
+    let sql = "select sum(num_frames) as n, min(frames) as m from clips, \
+               (select sum(frames_source) as frames from units)";
+    assert_eq!(folder.rows("out", sql), "n,m\n750,750\n");
+    let rows = folder.rows("out", "select start_pts, end_pts from clips order by 1");
+    let spans: Vec<(i64, i64)> = rows
+        .lines()
+        .skip(1)
+        .map(|line| line.split_once(',').unwrap())
+        .map(|(start, end)| (start.parse().unwrap(), end.parse().unwrap()))
+        .collect();
+    assert!(spans.windows(2).all(|pair| pair[0].1 == pair[1].0), "{spans:?}");
+    // Done units are not opened again, whichever way they were shared out.
+    let again = curate(&["run", &recipe]);
+    assert!(again.err.contains("5 done before"), "{}", again.err);
+}
+
+/// Captions and other columns of a manifest stay with their clips.
+#[test]
+fn a_manifest_brings_captions_and_columns_along() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[4]);
+    folder.video("b.mp4", &[4]);
+    let lines =
+        "path,caption,licence\nvideos/b.mp4,\"bars, and more\",CC0\nvideos/a.mp4,colours,MIT\n";
+    std::fs::write(folder.path("list.csv"), lines).unwrap();
+    let recipe = folder.recipe_over("p.toml", "list.csv", "out", "");
+    let said = curate(&["run", &recipe]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let sql = "select split_part(source_uri, '/', -1) as file, caption, caption_model, extra \
+               from clips order by 1";
+    assert_eq!(
+        folder.rows("out", sql),
+        "file,caption,caption_model,extra\n\
+         a.mp4,colours,source,\"{\"\"licence\"\":\"\"MIT\"\"}\"\n\
+         b.mp4,\"bars, and more\",source,\"{\"\"licence\"\":\"\"CC0\"\"}\"\n"
+    );
 }

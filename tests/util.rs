@@ -1,16 +1,12 @@
-//! Running programs and making media for the tests.
+//! Running the real binary, and folders with videos, recipes and tables.
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Output, Stdio},
 };
 
+use curate_testing::{make, program};
 use tempfile::TempDir;
-
-#[expect(clippy::disallowed_methods, reason = "tests run the real binary and ffmpeg")]
-fn program(name: &str) -> Command {
-    Command::new(name)
-}
 
 /// What a finished command said.
 pub(crate) struct Said {
@@ -19,20 +15,26 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
-fn said(output: Output) -> Said {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+pub(crate) fn said(output: &Output) -> Said {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
+const CURATE: &str = env!("CARGO_BIN_EXE_curate");
+
 /// Runs `curate` with these arguments.
 pub(crate) fn curate(args: &[&str]) -> Said {
-    said(program(env!("CARGO_BIN_EXE_curate")).args(args).output().unwrap())
+    said(&program(CURATE).args(args).output().unwrap())
+}
+
+/// Runs `curate` in a folder.
+pub(crate) fn curate_in(folder: &Path, args: &[&str]) -> Said {
+    said(&program(CURATE).args(args).current_dir(folder).output().unwrap())
 }
 
 /// Starts `curate` and does not wait.
 pub(crate) fn start(args: &[&str]) -> Child {
-    let mut command = program(env!("CARGO_BIN_EXE_curate"));
-    command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    program(CURATE).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// A folder with videos and room for recipes and tables.
@@ -54,49 +56,65 @@ impl Folder {
     }
 
     /// A video with hard cuts between scenes of these many seconds, H.264 with B-frames, 25 fps.
-    pub(crate) fn video(&self, name: &str, scenes: &[u32]) {
-        let looks = ["smptehdbars", "testsrc2", "rgbtestsrc", "mandelbrot", "yuvtestsrc"];
-        let mut args: Vec<String> = ["-v", "error", "-y"].map(str::to_owned).to_vec();
-        for (index, seconds) in scenes.iter().enumerate() {
-            let look = looks[index % looks.len()];
-            let input = format!("{look}=size=320x180:rate=25");
-            args.extend(
-                ["-f", "lavfi", "-t", &seconds.to_string(), "-i", &input].map(str::to_owned),
-            );
-        }
-        let inputs: String =
-            (0..scenes.len()).map(|i| format!("[{i}]format=yuv420p[v{i}];")).collect();
-        let joined: String = (0..scenes.len()).map(|i| format!("[v{i}]")).collect();
-        let graph = format!("{inputs}{joined}concat=n={}:v=1[out]", scenes.len());
-        args.extend(["-filter_complex", &graph, "-map", "[out]"].map(str::to_owned));
-        args.extend(
-            ["-c:v", "libx264", "-preset", "veryfast", "-g", "50", "-bf", "2"].map(str::to_owned),
-        );
-        args.push(self.path("videos").join(name).to_str().unwrap().to_owned());
-        let made = said(program("ffmpeg").args(&args).output().unwrap());
-        assert_eq!(made.code, Some(0), "{}", made.err);
+    pub(crate) fn video(&self, name: &str, scenes: &[u32]) -> PathBuf {
+        let codec = "-c:v libx264 -preset veryfast -g 50 -bf 2";
+        make(&self.path("videos"), name, &scenes_of(scenes, codec))
     }
 
-    /// A recipe over `videos` into the table `out`.
+    /// A recipe over `videos` into the table `out`, with lines for `[run]`.
     pub(crate) fn recipe(&self, name: &str, out: &str, run: &str) -> String {
+        self.recipe_over(name, "videos", out, run)
+    }
+
+    /// A recipe over a path into the table `out`, with lines for `[run]`.
+    pub(crate) fn recipe_over(&self, name: &str, over: &str, out: &str, run: &str) -> String {
         let text = format!(
-            "[input]\npaths = [\"videos\"]\n[output]\npath = \"{out}\"\n[run]\n{run}\n[[stage]]\nkind = \"scenes\"\n"
+            "[input]\npaths = [\"{over}\"]\n[output]\npath = \"{out}\"\n[run]\n{run}\n\
+             [[stage]]\nkind = \"scenes\"\n"
         );
         std::fs::write(self.path(name), text).unwrap();
         self.text(name)
     }
 
+    /// The answer to a query as CSV.
+    pub(crate) fn rows(&self, out: &str, sql: &str) -> String {
+        let said = curate(&["query", &self.text(out), sql, "--format", "csv"]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        said.out
+    }
+
     /// Everything the table says, without what differs between runs.
     pub(crate) fn canonical(&self, out: &str) -> Vec<String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        wait(async {
             let store = curate_store::Store::open(&self.path(out)).await.unwrap();
             store.canonical().await.unwrap()
         })
     }
+
+    /// Files of the table that nothing refers to.
+    pub(crate) fn unreferenced(&self, out: &str) -> Vec<PathBuf> {
+        wait(async {
+            let store = curate_store::Store::open(&self.path(out)).await.unwrap();
+            store.unreferenced_files().await.unwrap()
+        })
+    }
 }
 
-/// The folder of the repository.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(work)
+}
+
+/// The line of `ffmpeg` arguments for scenes of these many seconds, all different, 320x180.
+pub(crate) fn scenes_of(scenes: &[u32], codec: &str) -> String {
+    let looks = ["smptehdbars", "testsrc2", "rgbtestsrc", "mandelbrot", "yuvtestsrc"];
+    let (mut inputs, mut formats, mut joined) = (String::new(), String::new(), String::new());
+    for (index, seconds) in scenes.iter().enumerate() {
+        let look = looks[index % looks.len()];
+        inputs += &format!("-f lavfi -t {seconds} -i {look}=size=320x180:rate=25 ");
+        formats += &format!("[{index}]format=yuv420p[v{index}];");
+        joined += &format!("[v{index}]");
+    }
+    let n = scenes.len();
+    format!("{inputs} -filter_complex {formats}{joined}concat=n={n}:v=1[out] -map [out] {codec}")
 }

@@ -3,12 +3,15 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context as _;
-use curate_pipeline::Bound;
+use curate_pipeline::{Bound, Check, Problems, StageConfig, config::settings_table};
 use curate_schemas::{Clip, ClipId, columns as c};
-use curate_store::Store;
+use curate_stages::STAGES;
+use curate_store::{Store, TableMeta};
+use serde_json::Value as Json;
 
 use crate::{Exit, UsageError, recipe::Recipe};
 
@@ -21,8 +24,54 @@ async fn find(out: &Path, id: &str) -> anyhow::Result<(Store, ClipId, Clip)> {
     Ok((store, id, clip))
 }
 
-pub(crate) async fn why(out: &Path, id: &str, recipe: &Recipe) -> anyhow::Result<Exit> {
-    let (_, id, clip) = find(out, id).await?;
+/// A value against its threshold, in words.
+pub(crate) fn values(check: &Check) -> String {
+    let value = check.value.map_or_else(|| "not measured".to_owned(), number);
+    let bound = match check.bound {
+        Bound::AtLeast(min) => format!("at least {}", number(min)),
+        Bound::AtMost(max) => format!("at most {}", number(max)),
+    };
+    format!("{} {value}, {bound}", check.what)
+}
+
+/// Four decimals at most.
+fn number(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The stages by which a table is judged, in order.
+fn judges(meta: &TableMeta) -> anyhow::Result<Vec<(&'static str, Arc<dyn StageConfig>)>> {
+    let mut judges = Vec::new();
+    let split = &meta.split["split"];
+    for judge in meta.judge.as_array().map_or(&[][..], Vec::as_slice) {
+        let kind = judge["stage"].as_str().unwrap_or_default();
+        // The last stage of every plan writes bytes; it is not in the registry and judges nothing.
+        let Some(entry) = STAGES.iter().find(|entry| entry.kind == kind) else { continue };
+        let measuring = if split["kind"] == kind { &split["settings"] } else { &Json::Null };
+        let mut problems = Problems::default();
+        let mut table = settings_table(&[measuring, &judge["settings"]]);
+        let config = (entry.parse)(&mut table, &mut problems);
+        if let Some(problem) = problems.into_errors().first() {
+            anyhow::bail!(
+                "the table's thresholds of `{kind}` are not those of this version of curate \
+                 ({problem}); give a recipe with --recipe"
+            );
+        }
+        judges.push((entry.kind, Arc::from(config)));
+    }
+    Ok(judges)
+}
+
+pub(crate) async fn why(out: &Path, id: &str, recipe: Option<&Path>) -> anyhow::Result<Exit> {
+    let (store, id, clip) = find(out, id).await?;
+    let judges = match recipe {
+        None => judges(&store.meta().await?)?,
+        Some(path) => {
+            let stages = Recipe::load(path)?.plan.stages;
+            stages.into_iter().map(|stage| (stage.kind, stage.config)).collect()
+        }
+    };
     let mut stdout = std::io::stdout().lock();
     let text = |column| clip.get(column).map_or("", String::as_str);
     writeln!(stdout, "clip    {id}")?;
@@ -33,29 +82,17 @@ pub(crate) async fn why(out: &Path, id: &str, recipe: &Recipe) -> anyhow::Result
         clip.get(c::START_S).copied().unwrap_or_default(),
         clip.get(c::END_S).copied().unwrap_or_default()
     )?;
-    writeln!(
-        stdout,
-        "status  {} {} {}{} {}",
-        text(c::STATUS),
-        text(c::DROP_STAGE),
-        text(c::DROP_REASON),
-        text(c::ERROR_KIND),
-        text(c::ERROR_MESSAGE)
-    )?;
-    for stage in &recipe.plan.stages {
-        for check in stage.config.checks(&clip) {
-            let value =
-                check.value.map_or_else(|| "not measured".to_owned(), |v| format!("{v:.4}"));
-            let bound = match check.bound {
-                Bound::AtLeast(min) => format!("at least {min}"),
-                Bound::AtMost(max) => format!("at most {max}"),
+    let words =
+        [c::STATUS, c::DROP_STAGE, c::DROP_REASON, c::ERROR_KIND, c::ERROR_MESSAGE].map(text);
+    writeln!(stdout, "status  {}", words.join(" ").trim_end())?;
+    for (kind, config) in judges {
+        for check in config.checks(&clip) {
+            let verdict = match (check.value, check.passes()) {
+                (None, _) => "not judged",
+                (_, true) => "passes",
+                (_, false) => check.reason,
             };
-            let verdict = if check.passes() { "passes" } else { check.reason };
-            writeln!(
-                stdout,
-                "{:<8}{:<10} {value:>14}  {bound:<20} {verdict}",
-                stage.kind, check.what
-            )?;
+            writeln!(stdout, "{kind:<8}{verdict:<12}{}", values(&check))?;
         }
     }
     Ok(Exit::Complete)

@@ -4,15 +4,14 @@ mod clips;
 mod query;
 mod run;
 mod table;
+mod try_one;
 
 use std::io::Write as _;
-
-use curate_stages::STAGES;
 
 use crate::{
     Exit, UsageError,
     cli::{Args, Command},
-    recipe::Recipe,
+    recipe::{Recipe, default_text},
 };
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
@@ -35,9 +34,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Recover { out } => runtime.block_on(table::recover(&out)),
         Command::Gc { out } => runtime.block_on(table::gc(&out)),
         Command::Init { recipe } => init(&recipe),
+        Command::Try { video, sheet } => try_one::run(&video, sheet, runtime.handle()),
         Command::Why { out, clip_id, recipe } => {
-            let recipe = Recipe::load(&recipe)?;
-            runtime.block_on(clips::why(&out, &clip_id, &recipe))
+            runtime.block_on(clips::why(&out, &clip_id, recipe.as_deref()))
         }
         Command::Extract { out, clip_id, output } => {
             runtime.block_on(clips::extract(&out, &clip_id, output))
@@ -96,21 +95,7 @@ fn schema(markdown: bool) -> anyhow::Result<Exit> {
 }
 
 fn init(path: &std::path::Path) -> anyhow::Result<Exit> {
-    let mut text =
-        "# A recipe for curate. Check it with `curate check`, run it with `curate run`.\n\n\
-         [input]\n\
-         # Files, folders, globs and manifests (CSV, JSON lines, Parquet), relative to this file.\n\
-         paths = [\"videos\"]\n\n\
-         [output]\n\
-         path = \"out\"\n\
-         form = \"copy\"  # or \"none\": leave the clips' bytes out of the table\n\n\
-         [run]\n\
-         # cpus = 0         # 0: all cores\n\
-         # memory = \"512MiB\"  # frames and clips in flight between the stages\n"
-            .to_owned();
-    for entry in STAGES {
-        text.push_str(&format!("\n# {}\n{}", entry.summary, entry.example));
-    }
+    let text = default_text("videos", "copy");
     let mut file =
         std::fs::File::options().write(true).create_new(true).open(path).map_err(|error| {
             UsageError(format!("cannot create {}: {error}; give another name", path.display()))

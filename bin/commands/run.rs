@@ -1,9 +1,9 @@
-//! `curate run`.
+//! `curate run`: a recipe into its table, and [`execute`] for whoever else runs recipes.
 
 use std::{
     path::Path,
     sync::{
-        PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -12,21 +12,24 @@ use std::{
 use anyhow::Context as _;
 use curate_pipeline::{Provenance, Report, Stop};
 use curate_schemas::Micros;
-use curate_store::{Lease, LedgerEntry, Store, TableMeta};
+use curate_stages::sources::{Listing, Sources};
+use curate_store::{CompactOptions, Lease, LedgerEntry, Store, TableMeta};
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
 
 use crate::{
     Exit, UsageError,
     cli::JudgeBy,
-    env,
-    progress::{Progress, say},
+    progress::{Progress, Total, say},
     recipe::Recipe,
+    report::{self, Ended},
     sink::TableSink,
     units::{Done, Listed, Scope, Units},
 };
 
-#[derive(Clone, Copy, Debug)]
+/// What the command line adds to the recipe.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
     pub(crate) limit: Option<u64>,
     pub(crate) shard: Option<(u32, u32)>,
@@ -41,33 +44,47 @@ fn now() -> Micros {
 
 pub(crate) fn run(path: &Path, options: Options, runtime: &Handle) -> anyhow::Result<Exit> {
     let recipe = Recipe::load(path)?;
+    let ran = execute(&recipe, options, runtime)?;
+    report::print(&Ended {
+        recipe: &recipe,
+        report: &ran.report,
+        listed: &ran.listed,
+        duplicates: ran.duplicates,
+        took: ran.took,
+    });
+    if ran.report.stopped {
+        say("stopped; run the same command again to go on");
+        return Ok(Exit::Stopped);
+    }
+    if ran.listed.sources == 0 {
+        return Ok(Exit::Usage);
+    }
+    let bad: u64 =
+        ["failed", "partial", "quarantined"].iter().filter_map(|s| ran.report.units.get(s)).sum();
+    let is_bad = bad + ran.report.failed + ran.listed.done_badly > 0;
+    Ok(if is_bad { Exit::Partial } else { Exit::Complete })
+}
+
+/// What a run came to.
+pub(crate) struct Ran {
+    pub(crate) store: Store,
+    pub(crate) report: Report,
+    pub(crate) listed: Listed,
+    /// Units that another process committed first.
+    pub(crate) duplicates: u64,
+    pub(crate) took: Duration,
+}
+
+/// Runs a recipe into its table.
+pub(crate) fn execute(recipe: &Recipe, options: Options, runtime: &Handle) -> anyhow::Result<Ran> {
     let plan = &recipe.plan;
     curate_media::init();
+    let started = Instant::now();
     let run_id = format!("{}-{}", now().0 / 1_000_000, std::process::id());
-    let meta = TableMeta::new(plan.split_id.clone(), plan.split.clone(), plan.judge.clone());
-    let store = runtime.block_on(async {
-        let (store, created) = Store::create_or_open(&recipe.out, &meta).await?;
-        if !created {
-            check_table(&store, &meta, options.judge).await?;
-        }
-        anyhow::Ok(store)
-    })?;
+    let store = runtime.block_on(open_table(recipe, options.judge))?;
     let lease = runtime.block_on(Lease::acquire(&recipe.out, &run_id))?;
-    let ledger = runtime.block_on(async {
-        store.recover(Some(&lease)).await?;
-        if options.retry {
-            let again: Vec<_> = store
-                .ledger()
-                .await?
-                .into_iter()
-                .filter(is_bad)
-                .map(|entry| entry.unit_id)
-                .collect();
-            say(&format!("trying {} units again", again.len()));
-            store.delete_units(&again).await?;
-        }
-        anyhow::Ok(store.ledger().await?)
-    })?;
+    let ledger = runtime.block_on(ledger(&store, &lease, options.retry))?;
+    recipe.record(lease.dir().path())?;
 
     let stop = Stop::default();
     listen_for_signals(&stop)?;
@@ -77,36 +94,93 @@ pub(crate) fn run(path: &Path, options: Options, runtime: &Handle) -> anyhow::Re
         unit_length: recipe.unit_length,
         deadline: Duration::from_secs_f64(plan.run.unit_timeout_seconds),
     };
-    let (units, listed) = Units::new(recipe.sources()?, Done::new(&ledger), scope, stop.clone());
+    let total = Arc::new(Total::default());
+    count_sources(recipe.sources_by_location()?, scope, &stop, &total)?;
+    let (units, listed) =
+        Units::new(recipe.sources()?, Done::new(&ledger), scope, stop.clone(), Arc::clone(&total));
     let events = lease.dir().path().join("events.jsonl");
     let progress = Progress::new(
         std::fs::File::create(&events)
             .with_context(|| format!("cannot write {}", events.display()))?,
+        total,
     );
     let provenance =
         Provenance { run_id, curate_version: env!("CARGO_PKG_VERSION").to_owned(), now };
     let mut sink = TableSink::new(&store, &lease, runtime.clone(), &plan.run);
-    let started = Instant::now();
     let ran = curate_pipeline::run(plan, &provenance, units, &mut sink, &progress, &stop);
     progress.finish();
     // What is whole is committed even when the run ended with an error.
     let committed = if stop.is_now() { Ok(()) } else { sink.commit() };
-    let commits = sink.commits;
-    let duplicates = sink.duplicates;
+    let (commits, duplicates) = (sink.commits, sink.duplicates);
+    drop(sink);
+    progress.event(&json!({
+        "event": "run_ended", "commits": commits, "error": ran.as_ref().err().map(ToString::to_string),
+    }));
     let report = ran?;
     committed?;
     if commits > 0 {
-        runtime.block_on(store.optimize_indices())?;
+        runtime.block_on(tidy(&store))?;
     }
     let listed = listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    print_report(&recipe, &report, &listed, duplicates, started.elapsed());
-    if report.stopped {
-        say("stopped; run the same command again to go on");
-        return Ok(Exit::Stopped);
+    drop(lease);
+    Ok(Ran { store, report, listed, duplicates, took: started.elapsed() })
+}
+
+/// Merges small fragments when there are many, and brings the indices up to date.
+async fn tidy(store: &Store) -> anyhow::Result<()> {
+    let compacted = store.compact(&CompactOptions::default()).await?;
+    if compacted.bytes_rewritten > 0 {
+        say(&format!(
+            "merged {} fragments into {}, {} bytes written again",
+            compacted.fragments_before, compacted.fragments_after, compacted.bytes_rewritten
+        ));
     }
-    let bad: u64 =
-        ["failed", "partial", "quarantined"].iter().filter_map(|s| report.units.get(s)).sum();
-    Ok(if bad + report.failed + listed.done_badly > 0 { Exit::Partial } else { Exit::Complete })
+    store.optimize_indices().await?;
+    Ok(())
+}
+
+async fn open_table(recipe: &Recipe, judge: Option<JudgeBy>) -> anyhow::Result<Store> {
+    let plan = &recipe.plan;
+    let meta = TableMeta::new(plan.split_id.clone(), plan.split.clone(), plan.judge.clone());
+    let (store, created) = Store::create_or_open(&recipe.out, &meta).await?;
+    if !created {
+        check_table(&store, &meta, judge).await?;
+    }
+    Ok(store)
+}
+
+/// What is done, after finishing what dead runs had staged.
+async fn ledger(store: &Store, lease: &Lease, retry: bool) -> anyhow::Result<Vec<LedgerEntry>> {
+    store.recover(Some(lease)).await?;
+    if retry {
+        let bad = store.ledger().await?.into_iter().filter(is_bad);
+        let again: Vec<_> = bad.map(|entry| entry.unit_id).collect();
+        say(&format!("trying {} units again", again.len()));
+        store.delete_units(&again).await?;
+    }
+    Ok(store.ledger().await?)
+}
+
+/// Adds up the sources' bytes beside the run, for the progress bar.
+fn count_sources(
+    sources: Sources,
+    scope: Scope,
+    stop: &Stop,
+    total: &Arc<Total>,
+) -> anyhow::Result<()> {
+    let (stop, total) = (stop.clone(), Arc::clone(total));
+    let most = scope.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let shares = scope.shard.map_or(1, |(_, count)| u64::from(count));
+    std::thread::Builder::new().name("count".to_owned()).spawn(move || {
+        let found = sources.filter_map(|listing| match listing {
+            Listing::Source(source) => Some(source.bytes),
+            _ => None,
+        });
+        for bytes in found.take(most).take_while(|_| !stop.is_draining()) {
+            total.bytes.fetch_add(bytes / shares, Ordering::Relaxed);
+        }
+    })?;
+    Ok(())
 }
 
 fn is_bad(entry: &LedgerEntry) -> bool {
@@ -161,99 +235,4 @@ fn listen_for_signals(stop: &Stop) -> anyhow::Result<()> {
         }
     })?;
     Ok(())
-}
-
-fn percent(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { 100.0 * part / whole } else { 0.0 }
-}
-
-fn print_report(
-    recipe: &Recipe,
-    report: &Report,
-    listed: &Listed,
-    duplicates: u64,
-    took: Duration,
-) {
-    let skipped: Vec<String> =
-        listed.skipped.iter().map(|(word, n)| format!("{n} {word}")).collect();
-    say(&format!(
-        "sources {}{}",
-        listed.sources,
-        if skipped.is_empty() {
-            String::new()
-        } else {
-            format!(" (left aside: {})", skipped.join(", "))
-        }
-    ));
-    let units: Vec<String> =
-        report.units.iter().map(|(status, n)| format!("{n} {status}")).collect();
-    say(&format!(
-        "units   {} worked on ({}), {} done before{}",
-        listed.units,
-        if units.is_empty() { "none".to_owned() } else { units.join(", ") },
-        listed.done,
-        if duplicates > 0 {
-            format!(", {duplicates} committed by another process first")
-        } else {
-            String::new()
-        }
-    ));
-    if listed.units == 0 {
-        say("nothing to do: every unit is in the table; nothing was decoded");
-        return;
-    }
-    say(&format!(
-        "clips   {} = {} kept + {} dropped + {} failed",
-        report.clips, report.kept, report.dropped, report.failed
-    ));
-    for stage in &report.stages {
-        for (reason, count) in &stage.dropped {
-            say(&format!("        {count:>6} dropped by {}: {reason}", stage.kind));
-        }
-        if stage.failed > 0 {
-            say(&format!("        {:>6} failed in {}", stage.failed, stage.kind));
-        }
-    }
-    if report.kept == 0 {
-        say(
-            "NO CLIP WAS KEPT. The lines above say why; `curate status` and `curate query` show more.",
-        );
-    }
-    say("stage      workers   clips   busy  waiting  blocked");
-    let wall = took.as_secs_f64();
-    let mut bottleneck = ("", 0.0);
-    for stage in &report.stages {
-        let whole = wall * stage.workers as f64;
-        let busy = percent(stage.busy_s, whole);
-        if busy > bottleneck.1 {
-            bottleneck = (stage.kind, busy);
-        }
-        say(&format!(
-            "{:<10} {:>7} {:>7} {busy:>5.0}% {:>7.0}% {:>7.0}%",
-            stage.kind,
-            stage.workers,
-            stage.clips,
-            percent(stage.waiting_s, whole),
-            percent(stage.blocked_s, whole)
-        ));
-    }
-    if !bottleneck.0.is_empty() {
-        say(&format!("bottleneck: {} ({:.0}% busy)", bottleneck.0, bottleneck.1));
-    }
-    let ratio = if report.frames_source > 0 {
-        report.frames_decoded as f64 / report.frames_source as f64
-    } else {
-        0.0
-    };
-    say(&format!(
-        "analysis frames decoded / source frames: {} / {} = {ratio:.2}; decoded again to write clips: 0",
-        report.frames_decoded, report.frames_source
-    ));
-    let memory =
-        env::peak_memory().map_or_else(String::new, |b| format!(", peak memory {} MiB", b >> 20));
-    say(&format!(
-        "{wall:.1} s, {:.0} frames/s{memory}",
-        report.frames_decoded as f64 / wall.max(1e-3)
-    ));
-    say(&format!("table: {}", recipe.out.display()));
 }

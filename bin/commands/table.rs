@@ -7,6 +7,9 @@ use curate_store::{GcOptions, Query, Store, live_leases};
 use super::query::print_table;
 use crate::Exit;
 
+/// Units that `status` names; all of them are in the table `units`.
+const BAD_UNITS: usize = 20;
+
 pub(crate) async fn status(out: &Path) -> anyhow::Result<Exit> {
     let store = Store::open(out).await?;
     let ledger = store.ledger().await?;
@@ -34,6 +37,15 @@ pub(crate) async fn status(out: &Path) -> anyhow::Result<Exit> {
         }
     }
     print_table(&batches)?;
+    let sql = format!(
+        "select status, error_kind, source_uri, error_message from units \
+         where status not in ('ok', 'empty') order by 1, 2, 3 limit {BAD_UNITS}"
+    );
+    let batches = query.sql(&sql).await?.collect().await?;
+    if batches.iter().any(|batch| batch.num_rows() > 0) {
+        writeln!(std::io::stdout(), "units that are not whole (at most {BAD_UNITS}):")?;
+        print_table(&batches)?;
+    }
     Ok(Exit::Complete)
 }
 

@@ -75,6 +75,30 @@ pub fn read_table<T: DeserializeOwned + Default>(
     }
 }
 
+/// Settings that were stored as JSON (see `StageConfig::measuring` and `judging`), as a recipe's
+/// table. Later objects win; null means that a setting was left out.
+#[must_use]
+pub fn settings_table(stored: &[&serde_json::Value]) -> toml::Table {
+    let objects = stored.iter().filter_map(|value| value.as_object());
+    let fields = objects.flatten().filter_map(|(key, value)| Some((key.clone(), to_toml(value)?)));
+    fields.collect()
+}
+
+fn to_toml(value: &serde_json::Value) -> Option<toml::Value> {
+    use serde_json::Value as Json;
+    Some(match value {
+        Json::Null => return None,
+        Json::Bool(flag) => toml::Value::Boolean(*flag),
+        Json::Number(number) => match number.as_i64() {
+            Some(whole) => toml::Value::Integer(whole),
+            None => toml::Value::Float(number.as_f64()?),
+        },
+        Json::String(text) => toml::Value::String(text.clone()),
+        Json::Array(list) => toml::Value::Array(list.iter().filter_map(to_toml).collect()),
+        Json::Object(_) => toml::Value::Table(settings_table(&[value])),
+    })
+}
+
 fn path_or(path: &str, key: &str) -> String {
     if path == "." || path.is_empty() { key.to_owned() } else { path.to_owned() }
 }

@@ -25,7 +25,7 @@ pub use error::{BuildError, ClipError, ConfigError, RunError, StageFault, UnitEr
 pub use frame::{Frame, FrameNeed, FramePair, Frames, Grid, Pairs};
 pub use observer::{NoObserver, Observer, StageTimes};
 pub use plan::{Plan, PlannedStage};
-pub use run::{Planned, Provenance, Report, Sink, StageReport, UnitResult, run};
+pub use run::{Planned, Provenance, Report, Shares, Sink, StageReport, UnitResult, run};
 pub use stage::{
     BatchMap, Bound, BuildContext, Check, Emit, Item, Map, Resources, Shape, Split, SplitReport,
     Stage, StageConfig, StageEntry, Stopped, Verdict,

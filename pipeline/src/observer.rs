@@ -18,6 +18,8 @@ pub trait Observer: Sync {
     fn frames_decoded(&self, _frames: u64) {}
     /// A clip was cut out.
     fn clip_split(&self) {}
+    /// The stages' counts and times so far; called several times a second.
+    fn stages(&self, _stages: &[crate::StageReport]) {}
     /// A stage has finished with a clip.
     fn clip_measured(&self, _stage: &'static str) {}
     /// All clips of a unit have ended.

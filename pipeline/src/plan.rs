@@ -39,7 +39,7 @@ pub struct Plan {
     pub split_id: String,
     /// What is behind `split_id`, so that a difference can be named.
     pub split: Json,
-    /// The thresholds, by stage.
+    /// The thresholds: a list of `{"stage", "settings"}` in the order in which they decide.
     pub judge: Json,
     /// Frames that the stages after the split need, merged.
     pub need: FrameNeed,
@@ -97,8 +97,10 @@ impl Plan {
         });
         let split_id = fingerprint([canonical(&split).as_bytes()]);
         let keys = stage_keys(&stages, &split_id);
-        let judge: BTreeMap<&str, Json> =
-            stages.iter().map(|(kind, config)| (*kind, config.judging())).collect();
+        let judge: Vec<Json> = stages
+            .iter()
+            .map(|(kind, config)| json!({ "stage": kind, "settings": config.judging() }))
+            .collect();
         let need = stages
             .iter()
             .skip(1)

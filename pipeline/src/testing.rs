@@ -40,7 +40,8 @@ pub fn item(clip: Clip, frames: Frames) -> Item {
 /// * it writes only columns it declares, each declared in the table with this stage as its writer;
 /// * measuring the same clip twice gives the same values, on another worker too;
 /// * a batch gives what its clips give alone, in the same order;
-/// * judging changes nothing.
+/// * judging changes nothing;
+/// * its stored settings (measuring and judging together) make the same stage again.
 ///
 /// # Panics
 /// When the stage breaks the contract; the message says which rule.
@@ -60,6 +61,13 @@ pub fn assert_stage_contract(entry: &StageEntry, settings: &str, make: impl Fn()
         let writer = CLIPS.columns[position].writer;
         assert_eq!(writer, entry.kind, "columns.rs says that `{column}` is written by `{writer}`");
     }
+
+    let (measuring, judging) = (config.measuring(), config.judging());
+    let mut stored = crate::config::settings_table(&[&measuring, &judging]);
+    let mut problems = Problems::default();
+    let again = (entry.parse)(&mut stored, &mut problems);
+    assert!(problems.is_empty(), "stored settings are refused: {:?}", problems.into_errors());
+    assert_eq!((again.measuring(), again.judging()), (measuring, judging), "settings are lost");
 
     let first = measure(config.as_ref(), make());
     let second = measure(config.as_ref(), make());

@@ -38,6 +38,14 @@ pub struct Unit {
     pub end: Option<i64>,
 }
 
+impl Unit {
+    /// The unit's part of the source's bytes, for showing progress.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.source.bytes / u64::from(self.units_in_source.max(1))
+    }
+}
+
 /// How a unit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnitStatus {

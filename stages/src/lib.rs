@@ -10,5 +10,10 @@ pub mod sources;
 
 use curate_pipeline::StageEntry;
 
+// The example of the page is a test of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/adding_a_stage.md")]
+struct AddingAStage;
+
 /// Every kind of stage a recipe may name.
 pub const STAGES: &[StageEntry] = &[scenes::ENTRY, probe::ENTRY];

@@ -1,6 +1,10 @@
 //! The collector: puts clips back together into units and hands them to the sink.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use curate_schemas::{Clip, UnitRow, columns as c};
 
@@ -90,6 +94,9 @@ impl Attempt {
     }
 }
 
+/// How often the observer is told how the stages are doing.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+
 /// Receives until every worker is gone. After an error it goes on receiving, so that nobody waits
 /// for room, but hands nothing more to the sink.
 pub(super) fn collect(
@@ -100,7 +107,12 @@ pub(super) fn collect(
     let mut attempts: HashMap<u64, Attempt> = HashMap::new();
     let mut report = Report::default();
     let mut broken = false;
+    let mut shown = Instant::now();
     loop {
+        if shown.elapsed() >= SHOW_EVERY {
+            shared.observer.stages(&super::stage_reports(shared));
+            shown = Instant::now();
+        }
         let event = match events.recv_timeout(Duration::from_millis(200)) {
             Received::Closed => break,
             Received::TimedOut => None,

@@ -72,6 +72,31 @@ pub struct StageReport {
     pub blocked_s: f64,
 }
 
+/// Parts of the workers' time, 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Shares {
+    /// At work.
+    pub busy: f64,
+    /// Without input.
+    pub waiting: f64,
+    /// Without room in the output.
+    pub blocked: f64,
+}
+
+impl StageReport {
+    /// Where the time of all workers went, in a run that has lasted `wall_s` seconds.
+    #[must_use]
+    pub fn shares(&self, wall_s: f64) -> Shares {
+        let whole = wall_s * self.workers as f64;
+        let part = |seconds: f64| if whole > 0.0 { seconds / whole } else { 0.0 };
+        Shares {
+            busy: part(self.busy_s),
+            waiting: part(self.waiting_s),
+            blocked: part(self.blocked_s),
+        }
+    }
+}
+
 /// What a run did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {

@@ -38,6 +38,7 @@ mod probe;
 mod scale;
 mod scene;
 mod segments;
+mod sheet;
 mod shrink;
 mod yuv;
 
@@ -56,5 +57,6 @@ pub use self::{
     probe::{SourceInfo, VideoInfo, probe},
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,
+    sheet::{SheetCell, contact_sheet},
     yuv::sum_abs_diff,
 };

@@ -107,6 +107,18 @@ impl Split for Scenes {
             let message = stats.first_error.unwrap_or_else(|| "damaged data".to_owned());
             damage = Some(UnitError { kind: "decode", message, transient: false });
         }
+        let cut_out = match (&damage, unit.end) {
+            (Some(_), _) => Edge::Error,
+            (None, Some(_)) => Edge::Unit,
+            (None, None) => Edge::Source,
+        };
+        // All frames came, but not all of them as they were made. The decoder's own words would
+        // depend on which of its threads was first.
+        if damage.is_none() && stats.complaints > 0 {
+            let message = "some frames are damaged, and the decoder filled in for what is missing";
+            let message = message.to_owned();
+            damage = Some(UnitError { kind: "concealed", message, transient: false });
+        }
         if pass.frames == 0 && damage.is_none() {
             damage = Some(UnitError {
                 kind: "no_frames",
@@ -114,11 +126,6 @@ impl Split for Scenes {
                 transient: false,
             });
         }
-        let cut_out = match (&damage, unit.end) {
-            (Some(_), _) => Edge::Error,
-            (None, Some(_)) => Edge::Unit,
-            (None, None) => Edge::Source,
-        };
         if pass.finish(cut_out, out).is_err() {
             return Err(unit_error(&MediaError::Cancelled));
         }

@@ -5,36 +5,7 @@ use std::{fs, path::Path};
 use curate_media::{ClipForm, Limits, copy_clip, probe};
 use curate_schemas::{Span, rescale};
 
-use crate::support::{Seen, decode, ffmpeg, make, shared_media};
-
-/// MD5 of every frame by the `ffmpeg` program, with its time in ticks of the file.
-fn frame_sums(path: &Path, stream: usize) -> Vec<(i64, String)> {
-    let map = format!("0:{stream}");
-    let path = path.to_str().unwrap();
-    let out = ffmpeg([
-        "-copyts",
-        "-noautorotate",
-        "-i",
-        path,
-        "-map",
-        &map,
-        "-fps_mode",
-        "passthrough",
-        "-enc_time_base",
-        "-1",
-        "-f",
-        "framemd5",
-        "-",
-    ]);
-    String::from_utf8_lossy(&out)
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            (fields[2].parse().unwrap(), fields[5].to_owned())
-        })
-        .collect()
-}
+use crate::support::{Seen, decode, frame_sums, make, shared_media};
 
 /// Cuts the frames `from..to` of the file and compares; with `sums`, by `ffmpeg` as well.
 fn check(path: &Path, whole: &[Seen], from: usize, to: usize, sums: Option<&[(i64, String)]>) {

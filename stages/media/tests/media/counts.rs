@@ -4,19 +4,7 @@ use std::{fs, path::Path};
 
 use curate_media::{DecodeOptions, Decoder, Limits, MediaError, Stats, probe};
 
-use crate::support::{ffmpeg, make, shared_media};
-
-/// Frames that `ffmpeg -f null` decodes of one stream.
-fn ffmpeg_frames(path: &Path, stream: usize) -> u64 {
-    let map = format!("0:{stream}");
-    let path = path.to_str().unwrap();
-    let out = ffmpeg(["-i", path, "-map", &map, "-progress", "pipe:1", "-f", "null", "-"]);
-    String::from_utf8_lossy(&out)
-        .lines()
-        .filter_map(|line| line.strip_prefix("frame=")?.trim().parse().ok())
-        .next_back()
-        .unwrap_or(0)
-}
+use crate::support::{ffmpeg_frames, make, shared_media};
 
 fn count(path: &Path, threads: usize) -> Result<Stats, MediaError> {
     let options = DecodeOptions { threads, ..DecodeOptions::default() };

@@ -2,41 +2,17 @@
 
 use std::{
     collections::hash_map::DefaultHasher,
-    ffi::OsStr,
     hash::{Hash as _, Hasher as _},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use curate_media::{Converter, DecodeOptions, Decoder, Filter, Segment, Size, Stats};
 
+pub(crate) use curate_testing::{ffmpeg, ffmpeg_frames, frame_sums, make};
+
 /// The folder of sample files.
-#[expect(clippy::disallowed_methods, reason = "tests read their own switch")]
 pub(crate) fn shared_media() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/media");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    let is_required = std::env::var("CURATE_REQUIRE_SHARED").is_ok_and(|value| value == "1");
-    assert!(!is_required, "CURATE_REQUIRE_SHARED=1, and {} is absent", folder.display());
-    println!("skipped: fixtures absent");
-    None
-}
-
-/// Runs `ffmpeg` and gives its standard output, whether it succeeds or not.
-#[expect(clippy::disallowed_methods, reason = "tests make their media with the ffmpeg program")]
-pub(crate) fn ffmpeg<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Vec<u8> {
-    let mut command = Command::new("ffmpeg");
-    command.args(["-nostdin", "-y", "-v", "error"]).args(arguments);
-    command.output().expect("the ffmpeg program is needed for tests").stdout
-}
-
-/// Makes a file from a line of arguments.
-pub(crate) fn make(folder: &Path, name: &str, arguments: &str) -> PathBuf {
-    let path = folder.join(name);
-    ffmpeg(arguments.split_whitespace().map(OsStr::new).chain([path.as_os_str()]));
-    assert!(path.exists(), "ffmpeg did not make {name}: {arguments}");
-    path
+    curate_testing::shared("media")
 }
 
 /// One decoded frame, reduced to what can be compared.

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Cuts of `curate run` against PySceneDetect's command line and against the true cuts.
+
+    make bench-scenes            (installs what it needs and calls this)
+    benches/scenes_quality.py CURATE TRUTH.json FOLDER
+
+TRUTH.json gives for each video the first frames of new shots (`hard_cuts`, 0-based, in decode
+order), the stretches of gradual changes and those to `ignore`. A found cut within one frame of a
+hard cut is right; one inside such a stretch is not counted either way. For every video: the cuts that only one of
+the two programs found, then precision and recall of both.
+"""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+
+def by_curate(curate, video, detector, folder):
+    """Start frames of all scenes but the first, counted by the frames of the clips before."""
+    recipe = os.path.join(folder, "recipe.toml")
+    with open(recipe, "w", encoding="utf-8") as file:
+        file.write(f'[input]\npaths = [{json.dumps(video)}]\n[output]\npath = "{detector}"\n'
+                   f'form = "none"\n[[stage]]\nkind = "scenes"\nmax_s = 1e6\n'
+                   f'detectors = [{{ kind = "{detector}" }}]\n')
+    # 3: a sample whose last frames are damaged is still a sample.
+    done = subprocess.run([curate, "run", recipe], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 3):
+        sys.exit(done.stderr)
+    sql = "select num_frames from clips order by start_pts"
+    rows = subprocess.run([curate, "query", os.path.join(folder, detector), sql, "--format", "csv"],
+                          capture_output=True, text=True, check=True).stdout.split()[1:]
+    cuts, frame = [], 0
+    for count in rows[:-1]:
+        frame += int(count)
+        cuts.append(frame)
+    return cuts
+
+
+def by_scenedetect(video, detector, folder):
+    subprocess.run([sys.executable, "-m", "scenedetect", "-q", "-i", video, "-o", folder,
+                    f"detect-{detector}", "list-scenes", "-q", "-s", "-f", "scenes.csv"],
+                   capture_output=True, check=True)
+    with open(os.path.join(folder, "scenes.csv"), encoding="utf-8") as file:
+        rows = list(csv.DictReader(io.StringIO(file.read())))
+    return [int(row["Start Frame"]) - 1 for row in rows[1:]]
+
+
+def score(found, truth):
+    """True positives, false positives, misses."""
+    left = set(truth["hard_cuts"])
+    unjudged = [(g["start"], g["end"]) for g in truth.get("gradual", [])] + truth.get("ignore", [])
+    right = wrong = 0
+    for cut in found:
+        match = next((hard for hard in sorted(left) if abs(hard - cut) <= 1), None)
+        if match is not None:
+            left.discard(match)
+            right += 1
+        elif not any(start - 1 <= cut <= end + 1 for start, end in unjudged):
+            wrong += 1
+    return right, wrong, len(left)
+
+
+def main():
+    curate, truth_path, media = sys.argv[1:]
+    with open(truth_path, encoding="utf-8") as file:
+        truth = json.load(file)["videos"]
+    for detector in ("content", "adaptive"):
+        print(f"\n{detector}: cuts of curate and of PySceneDetect's command line")
+        sums = {"curate": [0, 0, 0], "scenedetect": [0, 0, 0]}
+        for name in sorted(truth):
+            video = os.path.abspath(os.path.join(media, name))
+            if not os.path.exists(video):
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                ours = by_curate(curate, video, detector, folder)
+                theirs = by_scenedetect(video, detector, folder)
+            only_ours = sorted(set(ours) - set(theirs))
+            only_theirs = sorted(set(theirs) - set(ours))
+            print(f"  {name}: {len(ours)} and {len(theirs)} cuts"
+                  + (f", only ours {only_ours}" if only_ours else "")
+                  + (f", only theirs {only_theirs}" if only_theirs else ""))
+            for who, cuts in (("curate", ours), ("scenedetect", theirs)):
+                sums[who] = [a + b for a, b in zip(sums[who], score(cuts, truth[name]))]
+        for who, (right, wrong, missed) in sums.items():
+            precision = right / max(right + wrong, 1)
+            recall = right / max(right + missed, 1)
+            print(f"  {who:12} precision {precision:.3f} ({wrong} wrong), "
+                  f"recall {recall:.3f} ({missed} missed of {right + missed})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Scene detection against the decode limit and PySceneDetect, in one go, as ratios.
+
+    make bench-scenes            (installs what it needs and calls this)
+    benches/scenes_speed.py CURATE VIDEO [--rounds 5] [--frames 4000]
+
+The video is repeated by stream copy to at least so many frames. Then three programs read it in
+turn, several times over: `ffmpeg -f null` (decoding alone: the limit), `curate run` with the clip
+form "none" (decoding, scoring every frame, thumbnails, the table), and PySceneDetect's command
+line. All get the same number of decoder threads. Printed are the medians of CPU and wall seconds,
+and the share of the decode limit that curate reaches.
+"""
+
+import argparse
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+
+def run(command, **options):
+    """Runs a command; its wall seconds, CPU seconds, and what it said."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False, **options)
+    wall = time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != 0:
+        sys.exit(f"{command[0]} failed with {done.returncode}:\n{done.stdout}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu, done.stdout
+
+
+def frames_of(path):
+    text = subprocess.run(
+        ["ffprobe", "-v", "error", "-select_streams", "v:0", "-count_packets", "-show_entries",
+         "stream=nb_read_packets,width,height", "-of", "csv=p=0", path],
+        capture_output=True, text=True, check=True).stdout
+    width, height, packets = text.strip().strip(",").split(",")[:3]
+    return int(width), int(height), int(packets)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("curate")
+    parser.add_argument("video")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=4000)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        width, height, frames = frames_of(args.video)
+        looped = os.path.join(folder, "looped.mp4")
+        loops = -(-args.frames // frames) - 1
+        run(["ffmpeg", "-v", "error", "-stream_loop", str(loops), "-i", args.video, "-map", "0:v:0",
+             "-c", "copy", looped])
+        width, height, frames = frames_of(looped)
+        print(f"{os.path.basename(args.video)} repeated to {frames} frames of {width}x{height}, "
+              f"{args.threads} decoder threads, {args.rounds} rounds, {os.cpu_count()} cores")
+        recipe = os.path.join(folder, "recipe.toml")
+        with open(recipe, "w", encoding="utf-8") as file:
+            file.write(f'[input]\npaths = ["looped.mp4"]\n[output]\npath = "out"\nform = "none"\n'
+                       f'[run]\nworkers = 1\ndecode_threads = {args.threads}\n'
+                       f'[[stage]]\nkind = "scenes"\n')
+        threads = str(args.threads)
+        programs = {
+            "ffmpeg -f null": ["ffmpeg", "-nostdin", "-v", "error", "-threads", threads, "-i",
+                               looped, "-f", "null", "-"],
+            "curate run": [args.curate, "run", recipe],
+            "scenedetect": [sys.executable, "-m", "scenedetect", "-q", "-i", looped, "-o", folder,
+                            "detect-content", "list-scenes", "-q"],
+        }
+        if shutil.which("ffmpeg") is None:
+            sys.exit("there is no ffmpeg")
+        seconds = {name: ([], []) for name in programs}
+        ratio = None
+        for round_ in range(args.rounds + 1):
+            for name, command in programs.items():
+                shutil.rmtree(os.path.join(folder, "out"), ignore_errors=True)
+                wall, cpu, said = run(command)
+                if round_ > 0:  # the first one warms the caches
+                    seconds[name][0].append(wall)
+                    seconds[name][1].append(cpu)
+                found = re.search(r"analysis frames decoded / source frames: (.*?);", said)
+                ratio = found.group(1) if found else ratio
+        medians = {name: tuple(map(statistics.median, both)) for name, both in seconds.items()}
+        limit_wall, limit_cpu = medians["ffmpeg -f null"]
+        print(f"{'':16} {'wall s':>8} {'CPU s':>8} {'frames/s':>9} {'of the limit, wall':>19} "
+              f"{'CPU':>6}")
+        for name, (wall, cpu) in medians.items():
+            print(f"{name:16} {wall:8.2f} {cpu:8.2f} {frames / wall:9.0f} "
+                  f"{limit_wall / wall:19.2f} {limit_cpu / cpu:6.2f}")
+        print(f"analysis frames decoded / source frames: {ratio}")
+
+
+if __name__ == "__main__":
+    main()

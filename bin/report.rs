@@ -1,0 +1,130 @@
+//! The end of a run in words: a funnel of clips, where the time went, what it cost.
+
+use std::time::Duration;
+
+use curate_pipeline::{Report, StageReport};
+
+use crate::{env, progress::say, recipe::Recipe, units::Listed};
+
+/// Everything the end report speaks of.
+pub(crate) struct Ended<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) report: &'a Report,
+    pub(crate) listed: &'a Listed,
+    /// Units that another process committed first.
+    pub(crate) duplicates: u64,
+    /// Length of the run.
+    pub(crate) took: Duration,
+}
+
+/// `3 a, 2 b`; `or` when there is nothing.
+fn counts<'a>(items: impl IntoIterator<Item = (&'a &'static str, &'a u64)>, or: &str) -> String {
+    let words: Vec<String> =
+        items.into_iter().map(|(word, count)| format!("{count} {word}")).collect();
+    if words.is_empty() { or.to_owned() } else { words.join(", ") }
+}
+
+/// Prints the report to stderr.
+pub(crate) fn print(ended: &Ended<'_>) {
+    let Ended { recipe, report, listed, duplicates, took } = ended;
+    let skipped = counts(&listed.skipped, "");
+    let aside = if skipped.is_empty() { skipped } else { format!(" (left aside: {skipped})") };
+    say(&format!("sources {}{aside}", listed.sources));
+    let elsewhere = match duplicates {
+        0 => String::new(),
+        n => format!(", {n} committed by another process first"),
+    };
+    say(&format!(
+        "units   {} worked on ({}), {} done before{elsewhere}",
+        listed.units,
+        counts(&report.units, "none"),
+        listed.done
+    ));
+    if listed.units == 0 {
+        nothing_to_do(listed);
+        say(&format!("table: {}", recipe.out.display()));
+        return;
+    }
+    funnel(report);
+    bottleneck(&report.stages, took.as_secs_f64());
+    let ratio = match report.frames_source {
+        0 => 0.0,
+        frames => report.frames_decoded as f64 / frames as f64,
+    };
+    say(&format!(
+        "analysis frames decoded / source frames: {} / {} = {ratio:.2}; decoded again to write clips: 0",
+        report.frames_decoded, report.frames_source
+    ));
+    let seconds = took.as_secs_f64();
+    let memory =
+        env::peak_memory().map_or_else(String::new, |b| format!(", peak memory {} MiB", b >> 20));
+    say(&format!(
+        "{seconds:.1} s, {:.0} frames/s{memory}",
+        report.frames_decoded as f64 / seconds.max(1e-3)
+    ));
+    say(&format!("table: {}", recipe.out.display()));
+}
+
+fn nothing_to_do(listed: &Listed) {
+    if listed.done > 0 {
+        say("nothing to do: every unit is in the table; nothing was decoded");
+    } else if listed.sources == 0 {
+        say("NO SOURCES: [input] paths names nothing that looks like a video.");
+    } else {
+        say("no unit of these sources belongs to this share");
+    }
+    if listed.done_badly > 0 {
+        say(&format!(
+            "{} of them are failed, partial or quarantined, or have failed clips \
+             (`--retry failed` tries them again)",
+            listed.done_badly
+        ));
+    }
+}
+
+/// How many clips each stage saw, and what it took out of them.
+fn funnel(report: &Report) {
+    for (index, stage) in report.stages.iter().enumerate() {
+        let verb = if index == 0 { "cut out" } else { "reached" };
+        say(&format!("  {:<10} {:>7} clips {verb}", stage.kind, stage.clips));
+        for (reason, count) in &stage.dropped {
+            say(&format!("  {:<10} {count:>7} dropped: {reason}", ""));
+        }
+        if stage.failed > 0 {
+            say(&format!("  {:<10} {:>7} failed", "", stage.failed));
+        }
+    }
+    say(&format!(
+        "clips   {} = {} kept + {} dropped + {} failed",
+        report.clips, report.kept, report.dropped, report.failed
+    ));
+    if report.kept == 0 {
+        say(
+            "NO CLIP WAS KEPT. The lines above say why; `curate status` and `curate query` show more.",
+        );
+    }
+}
+
+/// Where the time went, and which stage the others wait for.
+fn bottleneck(stages: &[StageReport], wall_s: f64) {
+    say("stage      workers   clips   busy  waiting  blocked");
+    for stage in stages {
+        let shares = stage.shares(wall_s);
+        say(&format!(
+            "{:<10} {:>7} {:>7} {:>5.0}% {:>7.0}% {:>7.0}%",
+            stage.kind,
+            stage.workers,
+            stage.clips,
+            100.0 * shares.busy,
+            100.0 * shares.waiting,
+            100.0 * shares.blocked
+        ));
+    }
+    let busiest = stages
+        .iter()
+        .map(|stage| (stage.kind, stage.shares(wall_s).busy))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    if let Some((kind, busy)) = busiest {
+        say(&format!("bottleneck: {kind} ({:.0}% busy)", 100.0 * busy));
+    }
+}

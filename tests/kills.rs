@@ -1,0 +1,110 @@
+//! What a run leaves when it is killed or told to stop, and that the next one mends it.
+
+use std::time::{Duration, Instant};
+
+use crate::util::{Folder, curate, start};
+use curate_testing::{program, rounds};
+
+/// Six short videos and the table of a run that was left alone.
+fn undisturbed() -> (Folder, String, Vec<String>) {
+    let folder = Folder::new();
+    for index in 0..6_usize {
+        folder.video(&format!("{index}.mp4"), &[4, 3, 5][..=index % 3]);
+    }
+    let calm = folder.recipe("calm.toml", "calm", "commit_units = 1");
+    assert_eq!(curate(&["run", &calm]).code, Some(0));
+    let recipe = folder.recipe("p.toml", "out", "commit_units = 1");
+    let expected = folder.canonical("calm");
+    (folder, recipe, expected)
+}
+
+/// Kills runs at many moments; afterwards table and ledger equal those of a run that was left
+/// alone, and nothing is left over. `make soak` does it fifty times.
+#[test]
+fn soak_kills_change_nothing() {
+    let kills = rounds("CURATE_SOAK_KILLS", 5);
+    let (folder, recipe, expected) = undisturbed();
+    // The whole run is hit: from opening the table to the last commit, which is found by measuring.
+    let timed = folder.recipe("timed.toml", "timed", "commit_units = 1");
+    let started = Instant::now();
+    assert_eq!(curate(&["run", &timed]).code, Some(0));
+    let whole = started.elapsed().max(Duration::from_millis(100));
+    let mut cut_short = 0;
+    for kill in 0..kills {
+        // Begin anew now and then: a finished table would have nothing left to hit.
+        if kill % 5 == 0 && folder.path("out").exists() {
+            assert_eq!(curate(&["run", &recipe]).code, Some(0));
+            assert_eq!(folder.canonical("out"), expected, "after {kill} kills");
+            std::fs::remove_dir_all(folder.path("out")).unwrap();
+        }
+        let mut child = start(&["run", &recipe]);
+        // Spread over the run by a step that meets every part of it, the same every time.
+        let part = (kill as f64 * 0.618_034 + 0.05).fract();
+        std::thread::sleep(whole.mul_f64(part * 0.9));
+        cut_short += u64::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(cut_short * 2 >= kills, "only {cut_short} of {kills} kills met a living run");
+    let last = curate(&["run", &recipe]);
+    assert_eq!(last.code, Some(0), "{}", last.err);
+    assert_eq!(folder.canonical("out"), expected);
+    let gc = curate(&["gc", &folder.text("out")]);
+    assert_eq!(gc.code, Some(0), "{}", gc.err);
+    assert_eq!(folder.unreferenced("out"), Vec::<std::path::PathBuf>::new());
+    assert_eq!(folder.canonical("out"), expected);
+    assert!(last.err.contains("table:"), "{}", last.err);
+}
+
+#[test]
+fn the_first_signal_drains_and_the_next_run_goes_on() {
+    let folder = Folder::new();
+    for index in 0..8 {
+        folder.video(&format!("{index}.mp4"), &[8, 9, 7, 8]);
+    }
+    let calm = folder.recipe("calm.toml", "calm", "");
+    assert_eq!(curate(&["run", &calm]).code, Some(0));
+    let recipe = folder.recipe("p.toml", "out", "workers = 1");
+    let mut child = start(&["run", &recipe]);
+    // As soon as the table exists, the run has begun or is about to.
+    while !folder.path("out/units.lance").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(child.try_wait().unwrap().is_none(), "the run was over too soon");
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let sent = program("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(1), "a drained run says that it can be resumed");
+    let units: usize = folder.canonical("out").iter().filter(|l| l.starts_with("units")).count();
+    assert!(units < 8, "everything was done before the signal came");
+    let again = curate(&["run", &recipe]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert_eq!(folder.canonical("out"), folder.canonical("calm"));
+}
+
+#[test]
+fn a_query_answers_while_a_run_goes_on() {
+    let folder = Folder::new();
+    for index in 0..8 {
+        folder.video(&format!("{index}.mp4"), &[4, 3, 6]);
+    }
+    let recipe = folder.recipe("p.toml", "out", "workers = 1\ncommit_units = 1");
+    let mut child = start(&["run", &recipe]);
+    while !folder.path("out/units.lance").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let sql = "select status, drop_stage, count(*) as n from clips group by 1, 2";
+    let mut answers = 0;
+    while child.try_wait().unwrap().is_none() {
+        let said = curate(&["query", &folder.text("out"), sql]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        let status = curate(&["status", &folder.text("out")]);
+        assert_eq!(status.code, Some(0), "{}", status.err);
+        answers += u32::from(child.try_wait().unwrap().is_none());
+    }
+    assert!(answers > 0, "no answer came while the run was alive");
+    let rows =
+        folder.rows("out", "select status, drop_stage, count(*) as n from clips group by 1, 2");
+    assert_eq!(rows, "status,drop_stage,n\nkept,,24\n");
+}
