@@ -1,9 +1,9 @@
 //! The dataflow engine: what a stage may ask for, how a recipe is checked, and how clips flow.
 //!
 //! It knows nothing of videos, models or tables. A recipe (a TOML file) is compiled into a
-//! [`Plan`], with every problem reported at once; [`run`] then moves clips through the plan's
+//! [`Plan`], with every problem reported at once; [`run()`] then moves clips through the plan's
 //! stages on named threads joined by channels that are bounded by bytes, and hands whole units to
-//! a [`Sink`]. Read in this order: [`stage`], [`plan`], [`run`].
+//! a [`Sink`]. Read in this order: [`stage`], [`plan`], [`mod@run`].
 
 #![warn(missing_docs)]
 
