@@ -126,6 +126,9 @@ pub(crate) fn execute(recipe: &Recipe, options: Options, runtime: &Handle) -> an
     Ok(Ran { store, report, listed, duplicates, took: started.elapsed() })
 }
 
+/// So many fragments are scanned as quickly as an index is read.
+const UNINDEXED_FRAGMENTS: usize = 8;
+
 /// Merges small fragments when there are many, and brings the indices up to date.
 async fn tidy(store: &Store) -> anyhow::Result<()> {
     let compacted = store.compact(&CompactOptions::default()).await?;
@@ -135,7 +138,9 @@ async fn tidy(store: &Store) -> anyhow::Result<()> {
             compacted.fragments_before, compacted.fragments_after, compacted.bytes_rewritten
         ));
     }
-    store.optimize_indices().await?;
+    if store.unindexed_fragments().await? >= UNINDEXED_FRAGMENTS {
+        store.optimize_indices().await?;
+    }
     Ok(())
 }
 

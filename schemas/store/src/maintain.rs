@@ -131,6 +131,26 @@ impl Store {
         })
     }
 
+    /// How many fragments some index does not cover. Their rows are scanned, which is slow when
+    /// there are many.
+    ///
+    /// # Errors
+    /// When the indexes cannot be listed.
+    pub fn unindexed_fragments(&self) -> Pending<'_, usize> {
+        Box::pin(async move {
+            let path = self.layout().clips();
+            let clips = self.latest_clips().await?;
+            let indices = clips.load_indices().await.at("list the indexes of", &path)?;
+            let is_covered = |fragment: &Fragment| {
+                let id = u32::try_from(fragment.id).unwrap_or(u32::MAX);
+                indices.iter().all(|index| {
+                    index.fragment_bitmap.as_ref().is_some_and(|covered| covered.contains(id))
+                })
+            };
+            Ok(clips.iter_fragments().filter(|fragment| !is_covered(fragment)).count())
+        })
+    }
+
     /// Takes the rows that are not yet in an index into it. Until then they are scanned.
     /// Idempotent, and safe beside commits.
     ///

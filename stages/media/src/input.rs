@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
     ptr,
     sync::Arc,
+    time::Duration,
 };
 
 use curate_schemas::TimeBase;
@@ -49,7 +50,8 @@ pub(crate) struct Input {
 unsafe impl Send for Input {}
 
 impl Input {
-    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, MediaError> {
+    /// Opens a file and reads its header, without looking further for what the header leaves out.
+    pub(crate) fn open_header(path: &Path, limits: &Limits) -> Result<Self, MediaError> {
         init();
         let io = |source| MediaError::Io { path: path.to_owned(), source };
         // Asked of the system first: whether a failure is the disk's or the file's decides
@@ -98,16 +100,41 @@ impl Input {
             }
         }
         // From here on dropping closes it.
-        let mut input =
-            Self { context, watch, tap: Tap::new(), path: path.to_owned(), stream: usize::MAX };
+        Ok(Self { context, watch, tap, path: path.to_owned(), stream: usize::MAX })
+    }
+
+    /// Opens a file and reads as much of it as FFmpeg needs to know its streams, which may mean
+    /// decoding some of it.
+    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, MediaError> {
+        let mut input = Self::open_header(path, limits)?;
+        // What is said while looking at streams is no fault of the file's.
+        let tap = std::mem::replace(&mut input.tap, Tap::new());
         // SAFETY: the context is open.
         let code = unsafe { ffi::avformat_find_stream_info(input.context, ptr::null_mut()) };
         input.watch.check()?;
         if input.streams() == 0 {
-            return Err(fail(code.min(0)));
+            let reason = tap.last().unwrap_or_else(|| describe(code.min(0)));
+            return Err(MediaError::Open { path: path.to_owned(), reason });
         }
         input.tap = tap;
         Ok(input)
+    }
+
+    /// Whether the header alone states, for every video stream, a length of at most `limit`.
+    pub(crate) fn states_at_most(&self, limit: Duration) -> bool {
+        let mut lengths = (0..self.streams())
+            .filter(|index| {
+                let kind = self.parameters(*index).codec_type;
+                kind == ffi::AVMediaType::AVMEDIA_TYPE_VIDEO
+            })
+            .map(|index| {
+                let stream = self.stream(index);
+                let base = TimeBase::new(stream.time_base.num, stream.time_base.den)?;
+                (stream.duration > 0).then(|| base.seconds(stream.duration))
+            })
+            .peekable();
+        lengths.peek().is_some()
+            && lengths.all(|length| length.is_some_and(|length| length <= limit.as_secs_f64()))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -15,6 +15,7 @@
 #![expect(unsafe_code, reason = "FFI: FFmpeg and OpenCV views; every block says why it is sound")]
 #![warn(missing_docs)]
 
+mod ahead;
 mod clip;
 mod codec;
 mod color;
@@ -43,6 +44,7 @@ mod shrink;
 mod yuv;
 
 pub use self::{
+    ahead::DecodeAhead,
     clip::{ClipForm, CopiedClip, copy_clip},
     convert::Converter,
     decode::Decoder,
@@ -53,7 +55,7 @@ pub use self::{
     log::init,
     options::{DecodeOptions, Segment, Stats},
     orientation::Orientation,
-    picture::{Filter, Picture, PixelFormat, Size, encode_jpeg, resize},
+    picture::{Filter, Picture, PixelFormat, Size, decode_jpeg, encode_jpeg, resize},
     probe::{SourceInfo, VideoInfo, probe},
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,

@@ -1,8 +1,10 @@
-//! Pixels in ordinary memory: what stages look at, and how they become a JPEG.
+//! Pixels in ordinary memory: what stages look at, and how they become a JPEG and back.
 
-use opencv::{
-    core::{CV_8UC3, Vector},
-    imgcodecs,
+use jpeg_encoder::{ColorType, Encoder};
+use opencv::core::CV_8UC3;
+use zune_jpeg::{
+    JpegDecoder,
+    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
 };
 
 use crate::{
@@ -125,32 +127,38 @@ pub fn resize(picture: &Picture, size: Size, filter: Filter) -> Result<Picture, 
     Ok(Picture { width: size.width, height: size.height, format: picture.format, data })
 }
 
-/// A picture as a JPEG file. `quality` is 0 to 100; the same picture gives the same bytes.
+/// A picture as a JPEG file. `quality` is 1 to 100; the same picture gives the same bytes.
 ///
 /// # Errors
-/// `convert` if the picture is malformed or larger than JPEG allows (65,500 pixels a side).
+/// `convert` if the picture is malformed or larger than JPEG allows (65,535 pixels a side).
 pub fn encode_jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, MediaError> {
-    let shape = picture.shape()?;
-    let swapped;
-    let data = match picture.format {
-        PixelFormat::Bgr8 => &picture.data,
-        PixelFormat::Rgb8 => {
-            swapped = picture.to_format(PixelFormat::Bgr8)?.data;
-            &swapped
-        }
+    let refuse = |reason| MediaError::Convert { during: "writing a JPEG", reason };
+    picture.shape()?;
+    let side = |side: u32| {
+        u16::try_from(side).map_err(|_error| refuse(format!("{side} pixels are too many")))
     };
-    // SAFETY: read only, and dropped before the data.
-    let mat = unsafe { view_slice(data, shape) }?;
-    let mut bytes = Vector::<u8>::new();
-    let options =
-        Vector::from_slice(&[imgcodecs::IMWRITE_JPEG_QUALITY, i32::from(quality.min(100))]);
-    let is_done = imgcodecs::imencode(".jpg", &mat, &mut bytes, &options)
-        .map_err(MediaError::convert("writing a JPEG"))?;
-    if !is_done {
-        return Err(MediaError::Convert {
-            during: "writing a JPEG",
-            reason: "the encoder refused the picture".to_owned(),
-        });
-    }
-    Ok(bytes.as_slice().to_vec())
+    let (width, height) = (side(picture.width)?, side(picture.height)?);
+    let order = match picture.format {
+        PixelFormat::Bgr8 => ColorType::Bgr,
+        PixelFormat::Rgb8 => ColorType::Rgb,
+    };
+    let mut bytes = Vec::new();
+    Encoder::new(&mut bytes, quality.clamp(1, 100))
+        .encode(&picture.data, width, height, order)
+        .map_err(|error| refuse(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// A JPEG file as a picture.
+///
+/// # Errors
+/// `convert` if it is none.
+pub fn decode_jpeg(bytes: &[u8]) -> Result<Picture, MediaError> {
+    let refuse = |reason: String| MediaError::Convert { during: "reading a JPEG", reason };
+    let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let data = decoder.decode().map_err(|error| refuse(error.to_string()))?;
+    let info = decoder.info().ok_or_else(|| refuse("it has no header".to_owned()))?;
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    Ok(Picture { width, height, format: PixelFormat::Rgb8, data })
 }

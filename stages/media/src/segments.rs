@@ -14,7 +14,7 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     Limits, MediaError, Segment,
-    input::Read,
+    input::{Input, Read},
     nal::{Nal, Picture},
     packet::Packet,
     probe,
@@ -24,13 +24,19 @@ use crate::{
 /// `max_length`. A file no longer than that is one segment, found without reading it.
 ///
 /// # Errors
-/// Those of [`probe`](crate::probe()).
+/// Those of [`probe`](crate::probe()), except what only shows when the streams of a short file are
+/// looked at: decoding it says so.
 pub fn segments(
     path: &Path,
     max_length: Duration,
     limits: &Limits,
 ) -> Result<Vec<Segment>, MediaError> {
     let whole = vec![Segment::default()];
+    // Most files are short and say so in their first bytes; looking at their streams as well would
+    // take as long as decoding a second of them.
+    if Input::open_header(path, limits)?.states_at_most(max_length) {
+        return Ok(whole);
+    }
     let (mut input, info) = probe::open(path, limits)?;
     let video = &info.video;
     let step = video.time_base.ticks(max_length.as_secs_f64()).max(1);

@@ -1,12 +1,12 @@
 //! Contact sheets: many thumbnails on one page, each with a line or two below it.
 
 use opencv::{
-    core::{CV_8UC3, Mat, MatTraitConst as _, MatTraitConstManual as _, Point, Scalar, Vector},
-    imgcodecs, imgproc,
+    core::{CV_8UC3, Point, Scalar},
+    imgproc,
 };
 
 use crate::{
-    Filter, MediaError, Picture, PixelFormat, Size,
+    Filter, MediaError, Picture, PixelFormat, Size, decode_jpeg,
     mat::{Shape, into_slice},
     resize,
 };
@@ -52,7 +52,9 @@ pub fn contact_sheet(cells: &[SheetCell], columns: u32) -> Result<Picture, Media
         fill(&mut sheet, left, top, CELL, color);
         let room = Size::new(CELL.width - 2 * FRAME, CELL.height - 2 * FRAME);
         fill(&mut sheet, left + FRAME, top + FRAME, room, [70, 70, 70]);
-        if let Some(thumb) = cell.jpeg.as_deref().and_then(decode_jpeg) {
+        let thumb = cell.jpeg.as_deref().and_then(|jpeg| decode_jpeg(jpeg).ok());
+        if let Some(thumb) = thumb {
+            let thumb = thumb.to_format(sheet.format)?;
             let thumb = resize(&thumb, within(thumb.size(), room), Filter::Area)?;
             let x = left + FRAME + (room.width - thumb.width) / 2;
             let y = top + FRAME + (room.height - thumb.height) / 2;
@@ -107,18 +109,6 @@ fn paste(sheet: &mut Picture, left: u32, top: u32, picture: &Picture) {
         let start = (y * sheet.width as usize + left as usize) * 3;
         sheet.data[start..start + bytes].copy_from_slice(row);
     }
-}
-
-/// A JPEG as a picture; `None` when it is not one.
-fn decode_jpeg(bytes: &[u8]) -> Option<Picture> {
-    let mat: Mat =
-        imgcodecs::imdecode(&Vector::<u8>::from_slice(bytes), imgcodecs::IMREAD_COLOR).ok()?;
-    let (width, height) = (u32::try_from(mat.cols()).ok()?, u32::try_from(mat.rows()).ok()?);
-    if width == 0 || height == 0 {
-        return None;
-    }
-    let data = mat.data_bytes().ok()?.to_vec();
-    Some(Picture { width, height, format: PixelFormat::Bgr8, data })
 }
 
 #[cfg(test)]

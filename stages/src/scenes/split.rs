@@ -1,11 +1,14 @@
 //! The one analysis decode: every frame small for the detectors, a grid and pairs for the later
 //! stages, a thumbnail for every clip.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use curate_media::{
-    Converter, DecodeOptions, Decoder, Filter, Limits, MediaError, Picture, PixelFormat, Segment,
-    Size, SourceInfo, analysis_size, encode_jpeg, resize,
+    Converter, DecodeAhead, DecodeOptions, Filter, Limits, MediaError, Picture, PixelFormat,
+    Segment, Size, SourceInfo, analysis_size, encode_jpeg, resize,
 };
 use curate_pipeline::{
     BuildContext, Emit, Frame, FrameNeed, FramePair, Frames, Grid, Split, SplitReport, Unit,
@@ -70,20 +73,24 @@ impl Split for Scenes {
         let segment = (unit.start.is_some() || unit.end.is_some())
             .then_some(Segment { start: unit.start, end: unit.end });
         let options = DecodeOptions { threads: self.threads, limits: self.limits.clone(), segment };
-        let mut decoder = Decoder::open(&unit.source.path, &options).map_err(fail)?;
+        let mut decoder = DecodeAhead::open(&unit.source.path, &options).map_err(fail)?;
         let info = decoder.info().clone();
-        let started = std::time::Instant::now();
+        // Waiting for room downstream is no fault of the file's, so only decoding counts.
+        let mut decoding = Duration::ZERO;
         let deadline = self.limits.deadline.unwrap_or(Duration::MAX);
 
         let mut pass = Pass::new(self, unit, info, decoder.time_base());
         let mut damage = None;
         let mut reported = 0;
         loop {
-            if started.elapsed() > deadline {
+            if decoding > deadline {
                 damage = Some(unit_error(&MediaError::Timeout { after: deadline }));
                 break;
             }
-            match decoder.next_frame() {
+            let asked = Instant::now();
+            let next = decoder.next_frame();
+            decoding += asked.elapsed();
+            match next {
                 Ok(Some(frame)) => {
                     pass.frame(&frame).map_err(fail)?;
                     if pass.emit_settled(out).is_err() {
@@ -102,7 +109,7 @@ impl Split for Scenes {
             }
         }
         out.decoded(pass.frames - reported);
-        let stats = decoder.stats();
+        let stats = decoder.finish();
         if damage.is_none() && stats.errors > 0 {
             let message = stats.first_error.unwrap_or_else(|| "damaged data".to_owned());
             damage = Some(UnitError { kind: "decode", message, transient: false });
