@@ -15,7 +15,6 @@ export CURATE_SAMPLES := $(CACHE)/samples
 
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
-DEMO := demo
 
 .PHONY: help setup tools build demo test soak bench bench-scenes lint fmt clippy docs ci
 
@@ -30,16 +29,16 @@ build: setup ## Build the curate command.
 	cargo test $(CARGO_FLAGS) --workspace --no-run
 
 demo: build ## Run the pipeline on sample clips and show what was kept and why.
-	@bin/scripts/samples.sh $(DEMO)/videos
+	@bin/scripts/samples.sh demo/videos
 	$(CURATE) run examples/demo.toml
-	$(CURATE) status $(DEMO)/out
+	$(CURATE) status demo/out
 	@printf '%s\n' '' \
-	  'The table is $(DEMO)/out/clips.lance, its sources and their licences are in $(DEMO)/videos.' \
+	  'The table is demo/out/clips.lance, its sources and their licences are in demo/videos.' \
 	  'Where to look next, with PATH="$(CARGO_TARGET_DIR)/release:$$PATH":' \
-	  '  curate query $(DEMO)/out "select status, drop_stage, drop_reason, count(*) from clips group by 1, 2, 3"' \
-	  '  curate query $(DEMO)/out "select clip_id, start_s, end_s, status from clips order by source_uri, start_s"' \
-	  '  curate why $(DEMO)/out CLIP_ID        every measured value against its threshold' \
-	  '  curate extract $(DEMO)/out CLIP_ID    write the clip as a file' \
+	  '  curate query demo/out "select status, drop_stage, drop_reason, count(*) from clips group by 1, 2, 3"' \
+	  '  curate query demo/out "select clip_id, start_s, end_s, status from clips order by source_uri, start_s"' \
+	  '  curate why demo/out CLIP_ID        every measured value against its threshold' \
+	  '  curate extract demo/out CLIP_ID    write the clip as a file' \
 	  '  curate schema                    what every column means'
 
 # What the tests compare with: PySceneDetect and Lance's Python reader, and the demo's clips.
@@ -57,7 +56,7 @@ test: build tools ## Run all tests.
 
 soak: build tools ## Kill runs at random moments, 50 times.
 	CURATE_SOAK_KILLS=$${CURATE_SOAK_KILLS:-50} \
-	  cargo test $(CARGO_FLAGS) --test integration soak -- --nocapture
+	  cargo test $(CARGO_FLAGS) --workspace --test integration soak -- --nocapture
 
 bench: build ## Measure the kernels.
 	cargo bench --locked --profile release --bench kernels

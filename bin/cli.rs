@@ -19,7 +19,7 @@ pub(crate) enum Command {
         /// The recipe, such as pipeline.toml.
         recipe: PathBuf,
         /// Read at most this many sources.
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
         /// Do only share I of N, as `0/3`; the shares need no coordinator.
         #[arg(long, value_parser = parse_shard)]
@@ -54,7 +54,7 @@ pub(crate) enum Command {
         #[arg(long)]
         version: Option<u64>,
         /// Where to write the answer (needed for Parquet).
-        #[arg(long)]
+        #[arg(long, short)]
         output: Option<PathBuf>,
     },
     /// Print the tables' columns.
@@ -103,8 +103,8 @@ pub(crate) enum Command {
         out: PathBuf,
         /// The clip's id.
         clip_id: String,
-        /// Where to write it; default: the id with the right ending, here.
-        #[arg(long)]
+        /// Where to write it (`-`: standard output); default: the id with the right ending, here.
+        #[arg(long, short)]
         output: Option<PathBuf>,
     },
 }
@@ -116,9 +116,9 @@ pub(crate) enum Retry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum JudgeBy {
-    /// The table's thresholds stay: the recipe must not differ.
+    /// The table's thresholds count for new clips, whatever the recipe says.
     Table,
-    /// The recipe's thresholds are used for new clips and become the table's.
+    /// The recipe's thresholds count for new clips and become the table's.
     File,
 }
 

@@ -2,7 +2,8 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// Logs go to stderr; `CURATE_LOG` filters them (as `RUST_LOG` does elsewhere), default `error`.
+/// Logs go to stderr; `CURATE_LOG` filters them (as `RUST_LOG` does elsewhere). By default only errors
+/// are shown, and not those of FFmpeg: a damaged file is reported by its unit.
 pub(crate) fn start_logging() {
     #[expect(clippy::disallowed_methods, reason = "this is the file that may read the environment")]
     let filter = std::env::var("CURATE_LOG").unwrap_or_else(|_unset| "error,ffmpeg=off".to_owned());

@@ -57,10 +57,26 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             progress::say(&format!("error: {error:#}"));
-            let usage = error.downcast_ref::<UsageError>().is_some();
-            ExitCode::from(if usage { Exit::Usage } else { Exit::Stopped } as u8)
+            ExitCode::from(if is_usage(&error) { Exit::Usage } else { Exit::Stopped } as u8)
         }
     }
+}
+
+/// Whether the user's file or arguments are at fault, so that running again changes nothing.
+fn is_usage(error: &anyhow::Error) -> bool {
+    use curate_store::StoreError as E;
+    error.downcast_ref::<UsageError>().is_some()
+        || matches!(
+            error.downcast_ref::<E>(),
+            Some(
+                E::NotFound { .. }
+                    | E::NoVersion { .. }
+                    | E::SchemaVersion { .. }
+                    | E::Meta { .. }
+                    | E::NotUtf8 { .. }
+                    | E::Sql { .. }
+            )
+        )
 }
 
 /// `curate query ... | head` must not end with an error.

@@ -86,6 +86,11 @@ impl Progress {
         writeln!(file, "{event}").unwrap_or_default();
     }
 
+    /// Counts bytes that were done before this run.
+    pub(crate) fn skip(&self, bytes: u64) {
+        self.total.done_before.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn finish(&self) {
         for line in self.stages.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             line.finish_and_clear();

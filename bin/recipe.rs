@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use curate_pipeline::{Document, Plan, Problems, config::read_table, plan::Ingredients};
+use curate_pipeline::{
+    Document, Plan, Problems,
+    config::{read_table, settings_table},
+    plan::Ingredients,
+};
 use curate_stages::{
     STAGES,
     clip::{ClipConfig, Form},
@@ -38,11 +42,12 @@ impl Default for OutputConfig {
 
 /// The default recipe, commented, over these sources.
 pub(crate) fn default_text(path: &str, form: &str) -> String {
+    let path = toml::Value::String(path.to_owned());
     let mut text = format!(
         "# A recipe for curate. Check it with `curate check`, run it with `curate run`.\n\n\
          [input]\n\
          # Files, folders, globs and manifests (CSV, JSON lines, Parquet), relative to this file.\n\
-         paths = [\"{path}\"]\n\n\
+         paths = [{path}]\n\n\
          [output]\n\
          path = \"out\"\n\
          form = \"{form}\"  # \"copy\", or \"none\" to leave the clips' bytes out of the table\n\n\
@@ -54,6 +59,15 @@ pub(crate) fn default_text(path: &str, form: &str) -> String {
         text.push_str(&format!("\n# {}\n{}", entry.summary, entry.example));
     }
     text
+}
+
+/// All problems of a recipe in one error.
+fn refused(path: &Path, problems: Problems) -> anyhow::Error {
+    let found: Vec<String> =
+        problems.into_errors().iter().map(|problem| format!("  {problem}")).collect();
+    let count = found.len();
+    let s = if count == 1 { "" } else { "s" };
+    UsageError(format!("{} has {count} problem{s}:\n{}", path.display(), found.join("\n"))).into()
 }
 
 /// A recipe that has been checked.
@@ -74,7 +88,9 @@ impl Recipe {
         let path = std::path::absolute(path).context("cannot resolve the recipe's path")?;
         let base = path.parent().unwrap_or(Path::new("/"));
         let mut problems = Problems::default();
-        let document = Document::parse(&text, &mut problems);
+        let Some(document) = Document::parse(&text, &mut problems) else {
+            return Err(refused(&path, problems));
+        };
         problems.enter("[input]");
         let input: InputConfig = read_table(&document.input, &mut problems);
         problems.enter("[output]");
@@ -83,8 +99,9 @@ impl Recipe {
             problems.report("path", "says where the table goes, and is missing").help =
                 Some("write: path = \"out\"".to_owned());
         }
-        if !output.unit_minutes.is_finite() || output.unit_minutes <= 0.0 {
-            problems.report("unit_minutes", "must be a positive number of minutes");
+        if !(output.unit_minutes > 0.0 && output.unit_minutes <= 1e6) {
+            problems
+                .report("unit_minutes", "must be a positive number of minutes, at most a million");
         }
         let clip = ClipConfig { form: output.form };
         let ids = match input.id {
@@ -109,16 +126,7 @@ impl Recipe {
             }
         }
         if !problems.is_empty() {
-            let found: Vec<String> =
-                problems.into_errors().iter().map(|problem| format!("  {problem}")).collect();
-            let count = found.len();
-            let s = if count == 1 { "" } else { "s" };
-            return Err(UsageError(format!(
-                "{} has {count} problem{s}:\n{}",
-                path.display(),
-                found.join("\n")
-            ))
-            .into());
+            return Err(refused(&path, problems));
         }
         let unit_length = Duration::from_secs_f64(output.unit_minutes * 60.0);
         Ok(Self { plan, out, unit_length, input, text })
@@ -139,6 +147,29 @@ impl Recipe {
             let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
             UsageError(words.join("\n")).into()
         })
+    }
+
+    /// Replaces the thresholds by those of a table (its `judge`). What is measured stays as it is.
+    pub(crate) fn judge_by(&mut self, judge: &serde_json::Value) -> anyhow::Result<()> {
+        for stored in judge.as_array().map_or(&[][..], Vec::as_slice) {
+            let stage = self.plan.stages.iter_mut().find(|stage| stored["stage"] == stage.kind);
+            let entry = STAGES.iter().find(|entry| stored["stage"] == entry.kind);
+            let (Some(stage), Some(entry)) = (stage, entry) else { continue };
+            let measuring = stage.config.measuring();
+            let mut problems = Problems::default();
+            let mut table = settings_table(&[&measuring, &stored["settings"]]);
+            let config = (entry.parse)(&mut table, &mut problems);
+            if let Some(problem) = problems.into_errors().first() {
+                anyhow::bail!(
+                    "the table's thresholds of `{}` are not those of this version of curate \
+                     ({problem}); use `--judge file`",
+                    entry.kind
+                );
+            }
+            stage.config = Arc::from(config);
+        }
+        self.plan.judge = judge.clone();
+        Ok(())
     }
 
     /// Leaves the recipe and what it came to in a run's folder.

@@ -40,6 +40,14 @@ pub(crate) fn print(ended: &Ended<'_>) {
         counts(&report.units, "none"),
         listed.done
     ));
+    if listed.changed > 0 {
+        say(&format!(
+            "{} sources have changed since they were read (events.jsonl names them): one of another \
+             size is read as a new source, and what was read before stays in the table; one of the same \
+             size is taken for the same",
+            listed.changed
+        ));
+    }
     if listed.units == 0 {
         nothing_to_do(listed);
         say(&format!("table: {}", recipe.out.display()));
@@ -52,7 +60,7 @@ pub(crate) fn print(ended: &Ended<'_>) {
         frames => report.frames_decoded as f64 / frames as f64,
     };
     say(&format!(
-        "analysis frames decoded / source frames: {} / {} = {ratio:.2}; decoded again to write clips: 0",
+        "analysis frames decoded / source frames: {} / {} = {ratio:.2}; clips are written without decoding",
         report.frames_decoded, report.frames_source
     ));
     let seconds = took.as_secs_f64();

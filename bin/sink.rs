@@ -1,21 +1,22 @@
 //! From finished units to the table.
 //!
-//! A clip's bytes go to a scratch file of its unit as soon as the clip has ended, so memory does
-//! not grow with a unit's length; at a commit they are read back in batches of bounded size and
-//! staged as one fragment for all units of the commit. Few, large fragments keep the table fast.
+//! A clip's bytes and thumbnail go to a scratch file of its unit as soon as the clip has ended, so
+//! that only its row (a few hundred bytes) stays in memory. At a commit they are read back in batches
+//! of bounded size and staged as one fragment for all units of the commit: few, large fragments
+//! keep the table fast.
 
 use std::{
     collections::HashMap,
     fs::File,
     io::Write as _,
     os::unix::fs::FileExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use curate_pipeline::{RunConfig, RunError, Sink, UnitResult};
-use curate_schemas::{Clip, UnitId, UnitRow, columns as c};
+use curate_schemas::{Clip, Column, UnitId, UnitRow, columns as c};
 use curate_store::{Lease, Outcome, Receipt, Store, StoreError};
 use tokio::runtime::Handle;
 
@@ -24,13 +25,53 @@ const BATCH_BYTES: u64 = 16 << 20;
 /// Rows read back at a time.
 const BATCH_ROWS: usize = 256;
 
+/// The columns whose bytes wait on disk.
+const SPOOLED: [Column<Vec<u8>>; 2] = [c::VIDEO, c::THUMB];
+
+/// Where the bytes of each spooled column lie: offset and length.
+type Parts = [Option<(u64, usize)>; SPOOLED.len()];
+
+fn cannot_spool(folder: &Path, error: &std::io::Error) -> RunError {
+    RunError::sink(std::io::Error::new(
+        error.kind(),
+        format!(
+            "cannot write to {}: {error}; make room on its disk, then run the same command again",
+            folder.display()
+        ),
+    ))
+}
+
 /// The clips of one attempt at a unit.
 #[derive(Debug, Default)]
 struct Spooled {
-    clips: Vec<(Clip, Option<(u64, usize)>)>,
+    clips: Vec<(Clip, Parts)>,
     file: Option<File>,
     path: PathBuf,
     length: u64,
+}
+
+impl Spooled {
+    /// Writes bytes to the attempt's scratch file; where they lie.
+    fn append(
+        &mut self,
+        folder: &Path,
+        ticket: u64,
+        bytes: &[u8],
+    ) -> std::io::Result<(u64, usize)> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                self.path = folder.join(format!("{ticket}.clips"));
+                let file =
+                    File::options().create_new(true).read(true).write(true).open(&self.path)?;
+                self.file.insert(file)
+            }
+        };
+        file.write_all(bytes)?;
+        let place = (self.length, bytes.len());
+        self.length += bytes.len() as u64;
+        Ok(place)
+    }
 }
 
 impl Drop for Spooled {
@@ -98,10 +139,11 @@ impl<'a> TableSink<'a> {
                 self.store.finish(receipt).await
             })?;
             match outcome {
-                Outcome::Committed { .. } | Outcome::NoClips => {
+                Outcome::Committed { .. } => {
                     self.commits += 1;
                     break;
                 }
+                Outcome::NoClips => break,
                 Outcome::Duplicate { present } => {
                     self.duplicates += present.len() as u64;
                     units.retain(|unit| {
@@ -116,30 +158,16 @@ impl<'a> TableSink<'a> {
 
 impl Sink for TableSink<'_> {
     fn clip(&mut self, ticket: u64, mut clip: Clip) -> Result<(), RunError> {
+        let folder = self.lease.dir().spool();
         let spooled = self.open.entry(ticket).or_default();
-        let range = match clip.take(c::VIDEO) {
-            None => None,
-            Some(bytes) => {
-                if spooled.file.is_none() {
-                    spooled.path = self.lease.dir().spool().join(format!("{ticket}.clips"));
-                    let file = File::options()
-                        .create(true)
-                        .truncate(true)
-                        .read(true)
-                        .write(true)
-                        .open(&spooled.path)
-                        .map_err(RunError::sink)?;
-                    spooled.file = Some(file);
-                }
-                if let Some(file) = &mut spooled.file {
-                    file.write_all(&bytes).map_err(RunError::sink)?;
-                }
-                let range = (spooled.length, bytes.len());
-                spooled.length += bytes.len() as u64;
-                Some(range)
+        let mut parts = [None; SPOOLED.len()];
+        for (part, column) in parts.iter_mut().zip(SPOOLED) {
+            if let Some(bytes) = clip.take(column) {
+                let written = spooled.append(&folder, ticket, &bytes);
+                *part = Some(written.map_err(|error| cannot_spool(&folder, &error))?);
             }
-        };
-        spooled.clips.push((clip, range));
+        }
+        spooled.clips.push((clip, parts));
         Ok(())
     }
 
@@ -174,20 +202,23 @@ impl Iterator for Batches {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while bytes < BATCH_BYTES && batch.len() < BATCH_ROWS {
             let Some(unit) = self.units.get(self.unit) else { break };
-            let Some((clip, range)) = unit.spooled.clips.get(self.clip) else {
+            let Some((clip, parts)) = unit.spooled.clips.get(self.clip) else {
                 self.unit += 1;
                 self.clip = 0;
                 continue;
             };
             self.clip += 1;
             let mut clip = clip.clone();
-            if let (Some((offset, length)), Some(file)) = (range, &unit.spooled.file) {
-                let mut video = vec![0; *length];
-                if let Err(error) = file.read_exact_at(&mut video, *offset) {
+            for (part, column) in parts.iter().zip(SPOOLED) {
+                let (Some((offset, length)), Some(file)) = (part, &unit.spooled.file) else {
+                    continue;
+                };
+                let mut read = vec![0; *length];
+                if let Err(error) = file.read_exact_at(&mut read, *offset) {
                     return Some(Err(error));
                 }
                 bytes += *length as u64;
-                clip.set(c::VIDEO, video);
+                clip.set(column, read);
             }
             batch.push(clip);
         }

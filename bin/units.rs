@@ -2,17 +2,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use curate_media::{Limits, segments};
+use curate_media::{Limits, MediaError, Segment, segments};
 use curate_pipeline::{Planned, SourceRef, Stop, Unit, UnitError};
-use curate_schemas::UnitId;
+use curate_schemas::{Micros, UnitId};
 use curate_stages::sources::{Listing, Source, Sources};
-use curate_store::LedgerEntry;
+use curate_store::{LedgerEntry, StoreError};
+use serde_json::json;
 
-use crate::progress::Total;
+use crate::progress::{Progress, say};
 
 /// What listing the sources came to; filled in while the run goes on.
 #[derive(Clone, Debug, Default)]
@@ -27,14 +29,19 @@ pub(crate) struct Listed {
     pub(crate) done_badly: u64,
     /// Units handed to the engine.
     pub(crate) units: u64,
+    /// Sources that were read before at another size or age.
+    pub(crate) changed: u64,
 }
 
 /// What is done already.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
-    units: HashMap<UnitId, (String, i32)>,
+    /// Whether each unit is bad.
+    units: HashMap<UnitId, bool>,
     /// By source: units done, units in the source (0: not known).
     sources: HashMap<String, (i32, i32)>,
+    /// By place: size and age when it was read.
+    places: HashMap<String, (i64, Option<Micros>)>,
 }
 
 impl Done {
@@ -44,10 +51,30 @@ impl Done {
             let source = done.sources.entry(entry.unit_id.source().to_string()).or_default();
             source.0 += 1;
             source.1 = source.1.max(entry.units_in_source);
-            done.units.insert(entry.unit_id.clone(), (entry.status.clone(), entry.failed));
+            done.units.insert(entry.unit_id.clone(), entry.is_bad());
+            if entry.source_bytes > 0 {
+                let about = (entry.source_bytes, entry.source_mtime);
+                done.places.insert(entry.source_uri.clone(), about);
+            }
         }
         done
     }
+
+    /// Whether a source is not as it was when it was read.
+    fn is_changed(&self, source: &Source) -> bool {
+        let bytes = i64::try_from(source.bytes).unwrap_or(i64::MAX);
+        self.places.get(&source.uri).is_some_and(|about| *about != (bytes, source.mtime))
+    }
+}
+
+/// Takes a unit out of the table.
+pub(crate) type Forget<'a> = &'a (dyn Fn(&UnitId) -> Result<(), StoreError> + Sync);
+
+/// What is done, and whether bad units are to be done again.
+pub(crate) struct Known<'a> {
+    pub(crate) done: Done,
+    /// How a bad unit is taken out of the table, just before it is handed to the engine.
+    pub(crate) retry: Option<Forget<'a>>,
 }
 
 /// Which units this process works on.
@@ -56,35 +83,38 @@ pub(crate) struct Scope {
     pub(crate) limit: Option<u64>,
     pub(crate) shard: Option<(u32, u32)>,
     pub(crate) unit_length: Duration,
+    /// How long reading a source may make no progress.
     pub(crate) deadline: Duration,
+    /// How often a source is looked into when that fails for a passing reason.
+    pub(crate) tries: u32,
 }
 
 /// Lists the units that are still to be done.
-pub(crate) struct Units {
+pub(crate) struct Units<'a> {
     sources: Sources,
-    done: Done,
+    known: Known<'a>,
     scope: Scope,
     stop: Stop,
-    total: Arc<Total>,
+    progress: &'a Progress,
     listed: Arc<Mutex<Listed>>,
     queue: std::collections::VecDeque<Planned>,
 }
 
-impl Units {
+impl<'a> Units<'a> {
     pub(crate) fn new(
         sources: Sources,
-        done: Done,
+        known: Known<'a>,
         scope: Scope,
         stop: Stop,
-        total: Arc<Total>,
+        progress: &'a Progress,
     ) -> (Self, Arc<Mutex<Listed>>) {
         let listed = Arc::new(Mutex::new(Listed::default()));
         let units = Self {
             sources,
-            done,
+            known,
             scope,
             stop,
-            total,
+            progress,
             listed: Arc::clone(&listed),
             queue: Default::default(),
         };
@@ -99,22 +129,49 @@ impl Units {
         self.scope.shard.is_none_or(|(index, count)| unit.shard(count) == index)
     }
 
-    /// Counts a unit of so many bytes that is done; `false` when it is not.
+    /// Counts a unit of so many bytes that is done; `false` when it is to be worked on.
     fn count_done(&self, unit: &UnitId, bytes: u64) -> bool {
-        let Some((status, failed)) = self.done.units.get(unit) else { return false };
-        self.total.done_before.fetch_add(bytes, Ordering::Relaxed);
+        let Some(is_bad) = self.known.done.units.get(unit).copied() else { return false };
+        if is_bad && let Some(forget) = self.known.retry {
+            match forget(unit) {
+                Ok(()) => return false,
+                Err(error) => say(&format!("cannot try unit {unit} again: {error}")),
+            }
+        }
+        self.progress.skip(bytes);
         let mut listed = self.listed();
         listed.done += 1;
-        if *failed > 0 || !matches!(status.as_str(), "ok" | "empty") {
-            listed.done_badly += 1;
-        }
+        listed.done_badly += u64::from(is_bad);
         true
+    }
+
+    /// The places where a source may be split. A passing fault is tried again, as a unit is.
+    fn segments(&self, path: &Path) -> Result<Vec<Segment>, MediaError> {
+        let limits = Limits { deadline: Some(self.scope.deadline), cancel: Some(self.stop.flag()) };
+        let mut attempt = 1;
+        loop {
+            match segments(path, self.scope.unit_length, &limits) {
+                Err(error)
+                    if error.is_transient()
+                        && attempt < self.scope.tries
+                        && !self.stop.is_draining() =>
+                {
+                    attempt += 1;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     fn source(&mut self, source: Source) {
         let id = source.id.clone();
-        // A source whose units are all done is not even opened.
-        if let Some((done, total)) = self.done.sources.get(id.as_str())
+        if self.known.done.is_changed(&source) {
+            self.listed().changed += 1;
+            self.progress.event(&json!({ "event": "source_changed", "uri": source.uri }));
+        }
+        // A source whose units are all done is not looked into.
+        if self.known.retry.is_none()
+            && let Some((done, total)) = self.known.done.sources.get(id.as_str())
             && *total > 0
             && done >= total
         {
@@ -126,8 +183,7 @@ impl Units {
             }
             return;
         }
-        let limits = Limits { deadline: Some(self.scope.deadline), cancel: Some(self.stop.flag()) };
-        let found = segments(&source.path, self.scope.unit_length, &limits);
+        let found = self.segments(&source.path);
         let source = Arc::new(SourceRef {
             id: id.clone(),
             uri: source.uri,
@@ -154,6 +210,8 @@ impl Units {
                     }
                 }
             }
+            // Left for the next run, as everything that was not begun.
+            Err(MediaError::Cancelled) => {}
             Err(error) => {
                 let unit = unit(0, 1, None, None);
                 if self.is_ours(&unit.id) && !self.count_done(&unit.id, unit.bytes()) {
@@ -169,7 +227,7 @@ impl Units {
     }
 }
 
-impl Iterator for Units {
+impl Iterator for Units<'_> {
     type Item = Planned;
 
     fn next(&mut self) -> Option<Planned> {
@@ -183,7 +241,9 @@ impl Iterator for Units {
             }
             match self.sources.next()? {
                 Listing::Skipped { path, reason } => {
-                    tracing::info!(path = %path.display(), %reason, "left aside");
+                    self.progress.event(&json!({
+                        "event": "left_aside", "path": path.to_string_lossy(), "reason": reason.word(),
+                    }));
                     *self.listed().skipped.entry(reason.word()).or_default() += 1;
                 }
                 Listing::Source(source) => {

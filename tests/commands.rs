@@ -107,9 +107,17 @@ fn answers_come_in_every_format() {
     assert_eq!(old.out, "n\n0\n", "{}", old.err);
     let wrong = curate(&["query", &out, "select nothing from nowhere"]);
     assert_eq!(wrong.code, Some(2), "{}", wrong.err);
+    assert!(wrong.err.contains("nowhere") && wrong.err.contains("not found"), "{}", wrong.err);
     let absent = curate(&["query", &folder.text("absent"), sql]);
-    assert_ne!(absent.code, Some(0));
+    assert_eq!(absent.code, Some(2), "{}", absent.err);
     assert!(absent.err.contains("absent"), "{}", absent.err);
+    // Every column can be written as CSV, and no rows still have names.
+    let all = curate(&["query", &out, "select * from clips", "--format", "csv"]);
+    assert_eq!(all.out.lines().count(), 2, "{}", all.err);
+    let none = format!("{sql} where false");
+    let none = |format: &str| curate(&["query", &out, &none, "--format", format]).out;
+    assert_eq!(none("csv"), "status,num_frames\n");
+    assert!(none("table").contains("| status | num_frames |"), "{}", none("table"));
 }
 
 #[test]

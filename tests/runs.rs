@@ -72,6 +72,49 @@ fn another_split_into_the_same_table_is_refused() {
     let said = curate(&["run", &recipe]);
     assert_eq!(said.code, Some(2), "{}", said.err);
     assert!(said.err.contains("--judge file"), "{}", said.err);
+    assert_eq!(curate(&["check", &recipe]).code, Some(2), "a check looks at the table");
+    // By the table: the new clip of 2.5 s is too short, though the recipe would keep it.
+    let line = crate::util::scenes_of(&[5], "-c:v libx264");
+    let short = folder.path("videos");
+    curate_testing::make(&short, "b.mp4", &line.replace("-t 5", "-t 2.5"));
+    let said = curate(&["run", &recipe, "--judge", "table"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let sql = "select num_frames, status from clips order by 1";
+    assert_eq!(folder.rows("out", sql), "num_frames,status\n62,dropped\n100,kept\n");
+    assert_eq!(curate(&["run", &recipe, "--judge", "file"]).code, Some(0));
+    assert_eq!(
+        curate(&["check", &recipe]).code,
+        Some(0),
+        "the recipe's thresholds are the table's"
+    );
+}
+
+/// What is tried again is only what this run is going to do; everything else stays.
+#[test]
+fn retrying_takes_out_only_what_it_does_again() {
+    let folder = Folder::new();
+    folder.video("good.mp4", &[4]);
+    for name in ["a.mp4", "b.mp4", "c.mp4"] {
+        std::fs::write(folder.path("videos").join(name), "no video").unwrap();
+    }
+    let recipe = folder.recipe("p.toml", "out", "");
+    assert_eq!(curate(&["run", &recipe]).code, Some(3));
+    let before = folder.canonical("out");
+    // Mended, and gone.
+    std::fs::remove_file(folder.path("videos/c.mp4")).unwrap();
+    for share in ["0/3", "1/3", "2/3"] {
+        let said = curate(&["run", &recipe, "--retry", "failed", "--shard", share]);
+        assert_eq!(said.code.map(|code| code == 0 || code == 3), Some(true), "{}", said.err);
+    }
+    assert_eq!(folder.canonical("out"), before, "the same units failed in the same way");
+    let said = curate(&["run", &recipe, "--retry", "failed", "--limit", "1"]);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert_eq!(folder.canonical("out"), before);
+    folder.video("a.mp4", &[4]);
+    let said = curate(&["run", &recipe, "--retry", "failed"]);
+    assert!(said.err.contains("1 sources have changed"), "{}", said.err);
+    let sql = "select count(*) as n from clips where status = 'kept'";
+    assert_eq!(folder.rows("out", sql), "n\n2\n");
 }
 
 /// The table is the same for any number of workers, for processes started together, and in shares.

@@ -106,6 +106,10 @@ pub(crate) async fn extract(out: &Path, id: &str, output: Option<PathBuf>) -> an
     })?;
     let ending =
         if clip.get(c::VIDEO_FORM).is_some_and(|form| form == "copy_mkv") { "mkv" } else { "mp4" };
+    if output.as_deref() == Some(Path::new("-")) {
+        std::io::stdout().write_all(&video)?;
+        return Ok(Exit::Complete);
+    }
     let path = output.unwrap_or_else(|| PathBuf::from(format!("{id}.{ending}")));
     std::fs::write(&path, video).with_context(|| format!("cannot write {}", path.display()))?;
     writeln!(std::io::stdout(), "{}", path.display())?;

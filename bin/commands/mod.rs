@@ -8,6 +8,8 @@ mod try_one;
 
 use std::io::Write as _;
 
+use curate_store::Store;
+
 use crate::{
     Exit, UsageError,
     cli::{Args, Command},
@@ -25,7 +27,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let options = run::Options { limit, shard, retry: retry.is_some(), judge };
             run::run(&recipe, options, runtime.handle())
         }
-        Command::Check { recipe } => check(&Recipe::load(&recipe)?),
+        Command::Check { recipe } => {
+            let recipe = Recipe::load(&recipe)?;
+            if recipe.out.join("clips.lance").exists() {
+                let table = runtime.block_on(async {
+                    anyhow::Ok(Store::open(&recipe.out).await?.meta().await?)
+                })?;
+                run::check_table(&recipe, &table)?;
+            }
+            check(&recipe)
+        }
         Command::Status { out } => runtime.block_on(table::status(&out)),
         Command::Query { out, sql, format, version, output } => {
             runtime.block_on(query::query(&out, &sql, format, version, output.as_deref()))

@@ -11,9 +11,9 @@ use std::{
 
 use anyhow::Context as _;
 use curate_pipeline::{Provenance, Report, Stop};
-use curate_schemas::Micros;
+use curate_schemas::{Micros, UnitId};
 use curate_stages::sources::{Listing, Sources};
-use curate_store::{CompactOptions, Lease, LedgerEntry, Store, TableMeta};
+use curate_store::{CompactOptions, Lease, Store, StoreError, TableMeta};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
@@ -25,7 +25,7 @@ use crate::{
     recipe::Recipe,
     report::{self, Ended},
     sink::TableSink,
-    units::{Done, Listed, Scope, Units},
+    units::{Done, Known, Listed, Scope, Units},
 };
 
 /// What the command line adds to the recipe.
@@ -43,8 +43,8 @@ fn now() -> Micros {
 }
 
 pub(crate) fn run(path: &Path, options: Options, runtime: &Handle) -> anyhow::Result<Exit> {
-    let recipe = Recipe::load(path)?;
-    let ran = execute(&recipe, options, runtime)?;
+    let mut recipe = Recipe::load(path)?;
+    let ran = execute(&mut recipe, options, runtime)?;
     report::print(&Ended {
         recipe: &recipe,
         report: &ran.report,
@@ -76,41 +76,54 @@ pub(crate) struct Ran {
 }
 
 /// Runs a recipe into its table.
-pub(crate) fn execute(recipe: &Recipe, options: Options, runtime: &Handle) -> anyhow::Result<Ran> {
-    let plan = &recipe.plan;
-    curate_media::init();
-    let started = Instant::now();
-    let run_id = format!("{}-{}", now().0 / 1_000_000, std::process::id());
-    let store = runtime.block_on(open_table(recipe, options.judge))?;
-    let lease = runtime.block_on(Lease::acquire(&recipe.out, &run_id))?;
-    let ledger = runtime.block_on(ledger(&store, &lease, options.retry))?;
-    recipe.record(lease.dir().path())?;
-
+pub(crate) fn execute(
+    recipe: &mut Recipe,
+    options: Options,
+    runtime: &Handle,
+) -> anyhow::Result<Ran> {
     let stop = Stop::default();
     listen_for_signals(&stop)?;
+    curate_media::init();
+    let started = Instant::now();
+    // Processes started together in containers may share second and process number.
+    let chance = uuid::Uuid::new_v4().simple().to_string();
+    let run_id = format!("{}-{}-{}", now().0 / 1_000_000, std::process::id(), &chance[..8]);
+    let store = runtime.block_on(open_table(recipe, options.judge))?;
+    let (recipe, plan) = (&*recipe, &recipe.plan);
+    let lease = runtime.block_on(Lease::acquire(&recipe.out, &run_id))?;
+    let ledger = runtime.block_on(async {
+        store.recover(Some(&lease)).await?;
+        store.ledger().await
+    })?;
+    recipe.record(lease.dir().path())?;
+
     let scope = Scope {
         limit: options.limit,
         shard: options.shard,
         unit_length: recipe.unit_length,
-        deadline: Duration::from_secs_f64(plan.run.unit_timeout_seconds),
+        deadline: Duration::from_secs_f64(plan.run.stall_seconds),
+        tries: plan.run.tries,
     };
     let total = Arc::new(Total::default());
     count_sources(recipe.sources_by_location()?, scope, &stop, &total)?;
-    let (units, listed) =
-        Units::new(recipe.sources()?, Done::new(&ledger), scope, stop.clone(), Arc::clone(&total));
-    let events = lease.dir().path().join("events.jsonl");
+    let events = lease.dir().events();
     let progress = Progress::new(
         std::fs::File::create(&events)
             .with_context(|| format!("cannot write {}", events.display()))?,
         total,
     );
+    let forget = |unit: &UnitId| runtime.block_on(store.delete_units(std::slice::from_ref(unit)));
+    let known =
+        Known { done: Done::new(&ledger), retry: if options.retry { Some(&forget) } else { None } };
+    let (units, listed) = Units::new(recipe.sources()?, known, scope, stop.clone(), &progress);
     let provenance =
         Provenance { run_id, curate_version: env!("CARGO_PKG_VERSION").to_owned(), now };
     let mut sink = TableSink::new(&store, &lease, runtime.clone(), &plan.run);
     let ran = curate_pipeline::run(plan, &provenance, units, &mut sink, &progress, &stop);
     progress.finish();
-    // What is whole is committed even when the run ended with an error.
-    let committed = if stop.is_now() { Ok(()) } else { sink.commit() };
+    // What is whole is committed even when the run ended with an error, but not when a person has
+    // asked twice to leave.
+    let committed = if ran.is_ok() && stop.is_now() { Ok(()) } else { sink.commit() };
     let (commits, duplicates) = (sink.commits, sink.duplicates);
     drop(sink);
     progress.event(&json!({
@@ -118,8 +131,11 @@ pub(crate) fn execute(recipe: &Recipe, options: Options, runtime: &Handle) -> an
     }));
     let report = ran?;
     committed?;
-    if commits > 0 {
-        runtime.block_on(tidy(&store))?;
+    if commits > 0
+        && let Err(error) = runtime.block_on(tidy(&store))
+    {
+        // Everything is committed; the next run tidies.
+        say(&format!("could not merge fragments or bring the indices up to date: {error:#}"));
     }
     let listed = listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
     drop(lease);
@@ -144,26 +160,35 @@ async fn tidy(store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open_table(recipe: &Recipe, judge: Option<JudgeBy>) -> anyhow::Result<Store> {
+async fn open_table(recipe: &mut Recipe, judge: Option<JudgeBy>) -> anyhow::Result<Store> {
     let plan = &recipe.plan;
     let meta = TableMeta::new(plan.split_id.clone(), plan.split.clone(), plan.judge.clone());
-    let (store, created) = Store::create_or_open(&recipe.out, &meta).await?;
-    if !created {
-        check_table(&store, &meta, judge).await?;
+    let (store, created) = match Store::create_or_open(&recipe.out, &meta).await {
+        // The folder cannot be made there: the recipe names the wrong place.
+        Err(error @ StoreError::Io { .. }) => {
+            let error = anyhow::Error::new(error);
+            return Err(UsageError(format!("[output] path: {error:#}")).into());
+        }
+        opened => opened?,
+    };
+    if created {
+        return Ok(store);
+    }
+    let table = store.meta().await?;
+    match judge {
+        Some(JudgeBy::Table) => {
+            check_split(recipe, &table)?;
+            recipe.judge_by(&table.judge)?;
+        }
+        Some(JudgeBy::File) => {
+            check_split(recipe, &table)?;
+            if table.judge != meta.judge {
+                store.set_judge(&meta.judge).await?;
+            }
+        }
+        None => check_table(recipe, &table)?,
     }
     Ok(store)
-}
-
-/// What is done, after finishing what dead runs had staged.
-async fn ledger(store: &Store, lease: &Lease, retry: bool) -> anyhow::Result<Vec<LedgerEntry>> {
-    store.recover(Some(lease)).await?;
-    if retry {
-        let bad = store.ledger().await?.into_iter().filter(is_bad);
-        let again: Vec<_> = bad.map(|entry| entry.unit_id).collect();
-        say(&format!("trying {} units again", again.len()));
-        store.delete_units(&again).await?;
-    }
-    Ok(store.ledger().await?)
 }
 
 /// Adds up the sources' bytes beside the run, for the progress bar.
@@ -188,41 +213,35 @@ fn count_sources(
     Ok(())
 }
 
-fn is_bad(entry: &LedgerEntry) -> bool {
-    entry.failed > 0 || !matches!(entry.status.as_str(), "ok" | "empty")
+/// A table is only written by the recipe that made it.
+pub(crate) fn check_table(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {
+    check_split(recipe, table)?;
+    if table.judge == recipe.plan.judge {
+        return Ok(());
+    }
+    Err(UsageError(format!(
+        "the thresholds of this recipe are not those of {}.\n  the table: {}\n  this recipe: {}\n\
+         set the recipe back, or judge new clips by the table (`--judge table`) or by the recipe \
+         (`--judge file`); rows that are there keep their verdict",
+        recipe.out.display(),
+        table.judge,
+        recipe.plan.judge
+    ))
+    .into())
 }
 
-/// A table is only written by the recipe that made it.
-async fn check_table(
-    store: &Store,
-    meta: &TableMeta,
-    judge: Option<JudgeBy>,
-) -> anyhow::Result<()> {
-    let table = store.meta().await?;
-    let out = store.layout().out().display().to_string();
-    if table.split_id != meta.split_id {
-        return Err(UsageError(format!(
-            "{out} was made by another recipe; its clips are other clips.\n  the table: {}\n  this recipe: {}\n\
-             choose another [output] path, or set the recipe back",
-            table.split, meta.split
-        ))
-        .into());
+fn check_split(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {
+    if table.split_id == recipe.plan.split_id {
+        return Ok(());
     }
-    if table.judge != meta.judge {
-        match judge {
-            Some(JudgeBy::File) => store.set_judge(&meta.judge).await?,
-            Some(JudgeBy::Table) | None => {
-                return Err(UsageError(format!(
-                    "the thresholds of this recipe are not those of {out}.\n  the table: {}\n  this recipe: {}\n\
-                     set the recipe back, or use `--judge file` to judge new clips by the recipe (rows that are \
-                     there keep their verdict)",
-                    table.judge, meta.judge
-                ))
-                .into());
-            }
-        }
-    }
-    Ok(())
+    Err(UsageError(format!(
+        "{} was made by another recipe; its clips are other clips.\n  the table: {}\n  this recipe: {}\n\
+         choose another [output] path, or set the recipe back",
+        recipe.out.display(),
+        table.split,
+        recipe.plan.split
+    ))
+    .into())
 }
 
 /// The first Ctrl-C or SIGTERM drains the run; the second one leaves at once.

@@ -21,7 +21,6 @@ pub(crate) async fn status(out: &Path) -> anyhow::Result<Exit> {
     let query = Query::open(&store, None).await?;
     let sql = "select status, drop_stage, coalesce(drop_reason, error_kind) as reason, count(*) as clips, \
                round(sum(end_s - start_s), 1) as seconds from clips group by 1, 2, 3 order by 1 desc, 4 desc";
-    let batches = query.sql(sql).await?.collect().await?;
     {
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "units: {}", ledger.len())?;
@@ -36,15 +35,19 @@ pub(crate) async fn status(out: &Path) -> anyhow::Result<Exit> {
             )?;
         }
     }
-    print_table(&batches)?;
-    let sql = format!(
-        "select status, error_kind, source_uri, error_message from units \
-         where status not in ('ok', 'empty') order by 1, 2, 3 limit {BAD_UNITS}"
-    );
-    let batches = query.sql(&sql).await?.collect().await?;
-    if batches.iter().any(|batch| batch.num_rows() > 0) {
-        writeln!(std::io::stdout(), "units that are not whole (at most {BAD_UNITS}):")?;
-        print_table(&batches)?;
+    print_table(query.sql(sql).await?).await?;
+    let bad = ledger.iter().filter(|entry| !matches!(entry.status.as_str(), "ok" | "empty"));
+    let bad = bad.count();
+    if bad > 0 {
+        writeln!(
+            std::io::stdout(),
+            "units that are not whole ({bad}; at most {BAD_UNITS} shown):"
+        )?;
+        let sql = format!(
+            "select status, error_kind, source_uri, error_message from units \
+             where status not in ('ok', 'empty') order by 1, 2, 3 limit {BAD_UNITS}"
+        );
+        print_table(query.sql(&sql).await?).await?;
     }
     Ok(Exit::Complete)
 }

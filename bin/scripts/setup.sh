@@ -19,6 +19,9 @@ fail() {
   exit 1
 }
 
+if [[ $(uname -m) != x86_64 ]]; then
+  fail "this builds on x86-64 only so far (this machine is $(uname -m))"
+fi
 if ! command -v cargo >/dev/null; then
   fail "cargo is not on PATH: install Rust $rust_needed or newer (rustup), then run this again"
 fi

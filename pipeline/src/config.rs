@@ -115,7 +115,13 @@ fn explain(path: &str, message: &str, table: &toml::Table) -> (String, String, O
             Some(word) => format!("did you mean `{word}`?"),
             None => format!("known settings: {}", known.join(", ")),
         };
-        return (key, "there is no such setting".to_owned(), Some(help));
+        // In a list or a table of a table the path does not say which key it was.
+        let problem = if key == *unknown {
+            "there is no such setting".to_owned()
+        } else {
+            format!("there is no setting `{unknown}` here")
+        };
+        return (key, problem, Some(help));
     }
     if message.starts_with("missing field")
         && let Some(missing) = quoted.first()
@@ -148,15 +154,16 @@ pub struct Document {
 }
 
 impl Document {
-    /// Takes the text of a recipe apart.
+    /// Takes the text of a recipe apart; `None` when it is not TOML, so that nothing more can be
+    /// said about it.
     #[must_use]
-    pub fn parse(text: &str, problems: &mut Problems) -> Self {
+    pub fn parse(text: &str, problems: &mut Problems) -> Option<Self> {
         let mut root: toml::Table = match text.parse() {
             Ok(root) => root,
             Err(error) => {
                 let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
                 problems.report(&format!("line {line}"), error.message());
-                return Self::default();
+                return None;
             }
         };
         let mut document = Self::default();
@@ -198,7 +205,7 @@ impl Document {
                 None => format!("known sections: {}", known.join(", ")),
             });
         }
-        document
+        Some(document)
     }
 }
 
@@ -213,7 +220,8 @@ pub enum Score {
     All,
 }
 
-/// `[run]`: resources and limits. Nothing here changes what ends up in the table.
+/// `[run]`: resources and limits. Nothing here changes which clips there are; `score`, `tries` and the
+/// time limits decide how much is measured of them, and when a unit is given up.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
@@ -232,7 +240,9 @@ pub struct RunConfig {
     pub commit_seconds: f64,
     /// Commit at least every so many units.
     pub commit_units: usize,
-    /// Give up on a unit that takes longer than this many seconds of decoding.
+    /// Give up on a unit when reading, decoding or copying makes no progress for so many seconds.
+    pub stall_seconds: f64,
+    /// Give up on a unit after so many seconds of decoding in all.
     pub unit_timeout_seconds: f64,
     /// How often a unit is tried when it fails for a passing reason (time-out, I/O).
     pub tries: u32,
@@ -248,11 +258,18 @@ impl Default for RunConfig {
             score: Score::Kept,
             commit_seconds: 30.0,
             commit_units: 64,
-            unit_timeout_seconds: 1800.0,
+            stall_seconds: 60.0,
+            // Twenty minutes of 8K film take an hour on a slow core; this is for files that never end.
+            unit_timeout_seconds: 6.0 * 3600.0,
             tries: 3,
         }
     }
 }
+
+/// A thousand days: any time limit above is a slip.
+const MOST_SECONDS: f64 = 1000.0 * 86_400.0;
+/// Threads are made for each of them.
+const MOST_THREADS: usize = 4096;
 
 impl RunConfig {
     /// Fills in what was left to the machine, which has `cores` cores, and reports impossible
@@ -267,16 +284,30 @@ impl RunConfig {
         if self.workers == 0 {
             self.workers = self.cpus.div_ceil(self.decode_threads);
         }
+        for (key, value) in [
+            ("cpus", self.cpus),
+            ("workers", self.workers),
+            ("decode_threads", self.decode_threads),
+        ] {
+            if value > MOST_THREADS {
+                problems
+                    .report(key, format!("no machine has so many cores: at most {MOST_THREADS}"));
+            }
+        }
         if self.memory < 16 << 20 {
             problems.report("memory", "less than 16 MiB cannot hold a batch of frames").help =
                 Some("the default is \"512MiB\"".to_owned());
         }
         for (key, value) in [
             ("commit_seconds", self.commit_seconds),
+            ("stall_seconds", self.stall_seconds),
             ("unit_timeout_seconds", self.unit_timeout_seconds),
         ] {
-            if !value.is_finite() || value <= 0.0 {
-                problems.report(key, "must be a positive number of seconds");
+            if !(value > 0.0 && value <= MOST_SECONDS) {
+                problems.report(
+                    key,
+                    "must be a positive number of seconds, and at most a thousand days",
+                );
             }
         }
         for (key, value) in [("commit_units", self.commit_units), ("tries", self.tries as usize)] {
@@ -329,7 +360,7 @@ mod tests {
 
     fn problems_of(text: &str) -> Vec<String> {
         let mut problems = Problems::default();
-        let document = Document::parse(text, &mut problems);
+        let document = Document::parse(text, &mut problems).unwrap_or_default();
         problems.enter("[run]");
         let mut run: RunConfig = read_table(&document.run, &mut problems);
         run.resolve(2, &mut problems);

@@ -96,7 +96,7 @@ pub enum RunError {
         fault: StageFault,
     },
     /// Writing the results failed.
-    #[error("cannot write results: {0}")]
+    #[error("cannot write results")]
     Sink(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A thread could not be started.
     #[error("cannot start a thread")]

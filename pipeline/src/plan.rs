@@ -82,12 +82,12 @@ impl Plan {
             problems.report("stage", "the recipe has no stages").help =
                 Some("start with:\n    [[stage]]\n    kind = \"scenes\"".to_owned());
         }
-        // After a stage that cannot be read, what the last one lacks would only be noise.
-        if stages.len() == document.stages.len() {
+        // After a stage that cannot be read, what the others lack would only be noise.
+        if stages.len() == document.stages.len() && !stages.is_empty() {
             stages.extend(ingredients.last);
+            check_shapes(&stages, problems);
+            check_columns(&stages, problems);
         }
-        check_shapes(&stages, problems);
-        check_columns(&stages, problems);
 
         let split = json!({
             "identity": ingredients.identity,
@@ -255,7 +255,7 @@ fn workers(run: &RunConfig, config: &dyn StageConfig) -> usize {
         Shape::Batch => 1,
         Shape::Map => {
             let resources = config.resources();
-            (run.cpus / resources.threads).clamp(1, resources.max_workers.max(1))
+            (run.cpus / resources.threads.max(1)).clamp(1, resources.max_workers.max(1))
         }
     }
 }
@@ -339,7 +339,7 @@ mod tests {
 
     fn compile(recipe: &str) -> (Plan, Vec<String>) {
         let mut problems = Problems::default();
-        let document = Document::parse(recipe, &mut problems);
+        let document = Document::parse(recipe, &mut problems).unwrap_or_default();
         let ingredients = Ingredients {
             entries: ENTRIES,
             last: None,
@@ -360,15 +360,16 @@ mod tests {
 
     #[test]
     fn wrong_recipes_are_reported_whole() {
-        let (_, found) =
-            compile(&recipe(&[("motoin", 0), ("motion", 0), ("scenes", 0), ("scenes", 0)]));
-        let all = found.join("\n");
-        assert!(
-            all.contains(
-                "stage 1 kind: there is no stage \"motoin\"\n    did you mean \"motion\"?"
-            ),
-            "{all}"
+        let (_, found) = compile(&recipe(&[("scenes", 0), ("motoin", 0), ("txet", 0)]));
+        assert_eq!(
+            found,
+            [
+                "stage 2 kind: there is no stage \"motoin\"\n    did you mean \"motion\"?",
+                "stage 3 kind: there is no stage \"txet\"\n    did you mean \"text\"?",
+            ]
         );
+        let (_, found) = compile(&recipe(&[("motion", 0), ("scenes", 0), ("scenes", 0)]));
+        let all = found.join("\n");
         assert!(all.contains("the first stage must cut sources"), "{all}");
         assert!(all.contains("reads `width` before it is written\n    move \"scenes\""), "{all}");
         assert!(all.contains("this stage is there twice"), "{all}");

@@ -93,7 +93,7 @@ table! {
     THUMB: Vec<u8> = "thumb", Kind::Binary, unit "", by "split", since 1;
 
     /// What made the clip start where it does: `source` (start of the file), `cut` (a detected
-    /// cut), `length` (the longest allowed clip was reached), `unit` (segment boundary) or `trim`.
+    /// cut), `length` (the longest allowed clip was reached) or `unit` (segment boundary).
     CUT_IN: String = "cut_in", Kind::Utf8, unit "", by "split", since 1;
     /// What made the clip end where it does: as `cut_in`, or `error` (the rest is not decodable).
     CUT_OUT: String = "cut_out", Kind::Utf8, unit "", by "split", since 1;

@@ -49,7 +49,7 @@ table! {
     SOURCE_BYTES: i64 = "source_bytes", Kind::I64, unit "bytes", by "engine", since 1;
     /// Modification time of the source when it was read: recorded, not part of its id.
     SOURCE_MTIME: Micros = "source_mtime", Kind::Timestamp, unit "UTC", by "engine", since 1;
-    /// Length of the source's video stream as its container says.
+    /// Length of the source file as its container says.
     DURATION_S: f64 = "duration_s", Kind::F64, unit "seconds", by "engine", since 1;
     /// Fingerprint of what decides which clips exist.
     #[required true]

@@ -50,7 +50,7 @@ impl StageConfig for ClipConfig {
 
     fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError> {
         let limits = Limits {
-            deadline: Some(Duration::from_secs_f64(context.run.unit_timeout_seconds)),
+            deadline: Some(Duration::from_secs_f64(context.run.stall_seconds)),
             cancel: Some(context.stop.flag()),
         };
         Ok(Stage::Map(Box::new(Writer { form: self.form, limits })))

@@ -4,8 +4,8 @@
 //! without decoding again. `preset = "easyanimate"` is the released recipe's 512 x 512 area.
 
 use curate_pipeline::{
-    Bound, BuildContext, BuildError, Check, ClipError, Item, Map, Problems, Shape, Stage,
-    StageConfig, StageEntry, config::read_table,
+    Bound, BuildContext, BuildError, Check, ClipError, Item, Map, Problems, Resources, Shape,
+    Stage, StageConfig, StageEntry, config::read_table,
 };
 use curate_schemas::{Clip, columns as c};
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,11 @@ impl StageConfig for ProbeConfig {
         &[]
     }
 
+    /// There is nothing to measure, so one worker is plenty.
+    fn resources(&self) -> Resources {
+        Resources { max_workers: 1, ..Resources::cpu(1) }
+    }
+
     fn measuring(&self) -> Json {
         Json::Null
     }
@@ -85,6 +90,21 @@ impl StageConfig for ProbeConfig {
     }
 
     fn validate(&self, problems: &mut Problems) {
+        for (key, value) in [
+            ("min_width", self.min_width),
+            ("min_height", self.min_height),
+            ("min_area", self.min_area),
+            ("min_fps", self.min_fps),
+            ("max_fps", self.max_fps),
+            ("min_aspect", self.min_aspect),
+            ("max_aspect", self.max_aspect),
+            ("min_duration_s", self.min_duration_s),
+            ("max_duration_s", self.max_duration_s),
+        ] {
+            if value.is_some_and(|value| !value.is_finite() || value < 0.0) {
+                problems.report(key, "must be a number, 0 or more");
+            }
+        }
         let pairs = [
             ("min_fps", self.min_fps, self.max_fps),
             ("min_aspect", self.min_aspect, self.max_aspect),

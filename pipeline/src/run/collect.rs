@@ -8,9 +8,9 @@ use std::{
 
 use curate_schemas::{Clip, UnitRow, columns as c};
 
-use super::{Event, Report, Shared, status_of, unit_row};
+use super::{Event, Left, Report, Shared, StageReport, status_of, unit_row};
 use crate::{
-    RunError, SplitReport, Unit, UnitError, UnitStatus,
+    PlannedStage, RunError, SplitReport, Unit, UnitError, UnitStatus,
     channel::{Received, Receiver},
 };
 
@@ -76,11 +76,27 @@ struct Attempt {
     kept: u64,
     dropped: u64,
     failed: u64,
+    /// Of each stage: clips that reached it, that it dropped, that failed in it.
+    stages: Vec<StageReport>,
     end: Option<(Arc<Unit>, u64, UnitEnd)>,
 }
 
 impl Attempt {
-    fn count(&mut self, clip: &Clip) {
+    fn count(&mut self, clip: &Clip, left: Left, stages: &[PlannedStage]) {
+        let named = |stage: &PlannedStage| StageReport { kind: stage.kind, ..Default::default() };
+        if self.stages.is_empty() {
+            self.stages = stages.iter().map(named).collect();
+        }
+        for (index, stage) in self.stages.iter_mut().enumerate().take(left.last + 1) {
+            stage.clips += 1;
+            stage.failed += u64::from(left.failed && index == left.last);
+            if let Some((kind, reason)) = left.dropped
+                && kind == stage.kind
+                && !left.failed
+            {
+                *stage.dropped.entry(reason).or_default() += 1;
+            }
+        }
         match clip.get(c::STATUS).map(String::as_str) {
             Some("kept") => self.kept += 1,
             Some("dropped") => self.dropped += 1,
@@ -118,7 +134,9 @@ pub(super) fn collect(
             Received::TimedOut => None,
             Received::Message(event) => Some(event),
         };
-        if broken {
+        // An abandoned run hands nothing over: what its stages say now may be only that they were
+        // interrupted.
+        if broken || shared.stop.is_now() {
             continue;
         }
         // The event is held until it has been handled: a clip's bytes count until the sink has them.
@@ -146,8 +164,8 @@ fn handle(
 ) -> Result<(), RunError> {
     let (event, _permit) = event.into_parts();
     let ticket = match event {
-        Event::Clip { ticket, clip } => {
-            attempts.entry(ticket).or_default().count(&clip);
+        Event::Clip { ticket, clip, left } => {
+            attempts.entry(ticket).or_default().count(&clip, left, &shared.plan.stages);
             sink.clip(ticket, *clip)?;
             ticket
         }
@@ -171,7 +189,7 @@ fn hand_over(
     report: &mut Report,
     sink: &mut dyn Sink,
 ) -> Result<(), RunError> {
-    let Attempt { kept, dropped, failed, end: Some((unit, clips, end)) } = attempt else {
+    let Attempt { kept, dropped, failed, stages, end: Some((unit, clips, end)) } = attempt else {
         return Ok(());
     };
     let result = match end {
@@ -205,6 +223,9 @@ fn hand_over(
             duration_s: split.duration_s,
         },
     };
+    if kept + dropped + failed == result.kept + result.dropped + result.failed {
+        add(&mut report.stages, stages);
+    }
     report.clips += result.kept + result.dropped + result.failed;
     report.kept += result.kept;
     report.dropped += result.dropped;
@@ -216,4 +237,19 @@ fn hand_over(
     sink.unit(ticket, &result, row)?;
     shared.observer.unit_finished(&result);
     Ok(())
+}
+
+/// Adds a unit's counts to the run's.
+fn add(sums: &mut Vec<StageReport>, unit: Vec<StageReport>) {
+    if sums.is_empty() {
+        *sums = unit;
+        return;
+    }
+    for (sum, stage) in sums.iter_mut().zip(unit) {
+        sum.clips += stage.clips;
+        sum.failed += stage.failed;
+        for (reason, count) in stage.dropped {
+            *sum.dropped.entry(reason).or_default() += count;
+        }
+    }
 }

@@ -112,7 +112,7 @@ pub struct Report {
     pub dropped: u64,
     /// Failed among them.
     pub failed: u64,
-    /// Frames decoded for analysis, of finished units.
+    /// Frames decoded for analysis: of finished units, and in attempts that came to nothing.
     pub frames_decoded: u64,
     /// Frames of the sources that lie in finished units.
     pub frames_source: u64,
@@ -132,10 +132,21 @@ pub(crate) struct Ticketed {
     item: Item,
 }
 
+/// Where a clip left the stages, for the funnel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// The last stage that saw it.
+    pub(crate) last: usize,
+    /// The stage that dropped it, and why.
+    pub(crate) dropped: Option<(&'static str, &'static str)>,
+    /// Whether it failed in the last stage.
+    pub(crate) failed: bool,
+}
+
 /// What the collector hears.
 pub(crate) enum Event {
     /// A clip has ended.
-    Clip { ticket: u64, clip: Box<Clip> },
+    Clip { ticket: u64, clip: Box<Clip>, left: Left },
     /// An attempt at a unit has emitted all its clips.
     UnitEnd { ticket: u64, unit: std::sync::Arc<Unit>, emitted: u64, end: collect::UnitEnd },
 }
@@ -148,6 +159,8 @@ pub(crate) struct Shared<'a> {
     stop: &'a Stop,
     stats: Vec<Stats>,
     tickets: AtomicU64,
+    /// Frames decoded in attempts that came to nothing.
+    wasted_frames: AtomicU64,
     error: Mutex<Option<RunError>>,
 }
 
@@ -203,6 +216,7 @@ pub fn run(
         stop,
         stats: plan.stages.iter().map(|_| Stats::default()).collect(),
         tickets: AtomicU64::new(0),
+        wasted_frames: AtomicU64::new(0),
         error: Mutex::new(None),
     };
     // Everything is built before the first unit is read, so that what is missing is known at once.
@@ -244,7 +258,15 @@ pub fn run(
     if let Some(error) = shared.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error);
     }
+    // Times are those of all attempts, counts those of what was handed over.
+    let mut counted = std::mem::take(&mut report.stages).into_iter();
     report.stages = stage_reports(&shared);
+    for stage in &mut report.stages {
+        let counted = counted.next().unwrap_or_default();
+        (stage.clips, stage.dropped, stage.failed) =
+            (counted.clips, counted.dropped, counted.failed);
+    }
+    report.frames_decoded += shared.wasted_frames.load(Ordering::Relaxed);
     report.stopped = stop.is_draining();
     Ok(report)
 }

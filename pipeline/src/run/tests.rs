@@ -55,7 +55,11 @@ impl Split for FakeSplit {
                 .with(c::CLIP_ID, id.to_string())
                 .with(c::UNIT_ID, unit.id.to_string())
                 .with(c::WIDTH, width);
-            if out.clip(clip, Frames::default()).is_err() {
+            // Up to three kilobytes of pixels: less than a batch, or more than the whole bound.
+            let bytes = 24 + (dice(id.as_str()) >> 8) as usize % 3000;
+            let frame = crate::Frame { pts: 0, width: 1, height: 1, rgb: vec![0; bytes] };
+            let frames = Frames { grid: vec![frame], pairs: vec![] };
+            if out.clip(clip, frames).is_err() {
                 break;
             }
         }
@@ -107,6 +111,10 @@ impl StageConfig for FakeMeasure {
     }
     fn writes(&self) -> &'static [&'static str] {
         self.writes
+    }
+    fn frames(&self) -> crate::FrameNeed {
+        let grid = Some(crate::Grid { per_second: 1.0, max_side: 1 });
+        crate::FrameNeed { grid, pairs: None }
     }
     fn measuring(&self) -> Json {
         Json::Null
@@ -219,12 +227,23 @@ fn units(count: u32) -> Vec<Planned> {
 }
 
 fn run_fake(count: u32, workers: usize, memory: u64, score: &str, stop: &Stop) -> (Memory, Report) {
+    run_watched(count, workers, memory, score, stop, &NoObserver)
+}
+
+fn run_watched(
+    count: u32,
+    workers: usize,
+    memory: u64,
+    score: &str,
+    stop: &Stop,
+    watch: &dyn Observer,
+) -> (Memory, Report) {
     let recipe = format!(
         "[run]\nworkers = {workers}\ncpus = {workers}\nscore = \"{score}\"\n[[stage]]\nkind = \"scenes\"\n\
          [[stage]]\nkind = \"motion\"\n[[stage]]\nkind = \"text\"\n"
     );
     let mut problems = Problems::default();
-    let document = Document::parse(&recipe, &mut problems);
+    let document = Document::parse(&recipe, &mut problems).unwrap_or_default();
     let ingredients = Ingredients {
         entries: ENTRIES,
         last: None,
@@ -238,8 +257,7 @@ fn run_fake(count: u32, workers: usize, memory: u64, score: &str, stop: &Stop) -
     let provenance =
         Provenance { run_id: "r".to_owned(), curate_version: "0".to_owned(), now: || Micros(0) };
     let mut sink = Memory::default();
-    let report =
-        run(&plan, &provenance, units(count).into_iter(), &mut sink, &NoObserver, stop).unwrap();
+    let report = run(&plan, &provenance, units(count).into_iter(), &mut sink, watch, stop).unwrap();
     (sink, report)
 }
 
@@ -275,6 +293,9 @@ proptest! {
         prop_assert_eq!(report.clips, sink.split);
         prop_assert_eq!(report.kept + report.dropped + report.failed, sink.split);
         prop_assert_eq!(&sink.clips, &reference.clips);
+        let funnel: u64 = report.stages.iter().map(|s| s.dropped.values().sum::<u64>() + s.failed).sum();
+        prop_assert_eq!(funnel, report.dropped + report.failed);
+        prop_assert_eq!(report.stages[0].clips, report.clips);
         prop_assert_eq!(&sink.units, &reference.units);
     }
 }
@@ -295,12 +316,39 @@ fn every_outcome_of_a_unit_occurs() {
 }
 
 #[test]
-fn a_drained_run_hands_over_whole_units_only() {
+fn a_stopped_run_hands_over_whole_units_only() {
     quiet();
-    let stop = Stop::default();
-    stop.drain();
-    let (sink, report) = run_fake(10, 2, 1 << 20, "kept", &stop);
-    assert!(report.stopped && sink.units.is_empty());
+    let (whole, _) = run_fake(60, 1, 1 << 20, "kept", &Stop::default());
+    for abandon in [false, true] {
+        for after in [0, 1, 7, 40] {
+            let stop = Stop::default();
+            let watch = StopAfter { clips: AtomicU64::new(after), stop: stop.clone(), abandon };
+            let (sink, report) = run_watched(60, 2, 5000, "kept", &stop, &watch);
+            assert!(report.stopped);
+            assert!(sink.units.len() < 60, "it stopped before the end");
+            for (unit, fate) in &sink.units {
+                assert_eq!(whole.units.get(unit), Some(fate), "a unit is whole or not there");
+            }
+            assert!(sink.clips.iter().all(|(id, fate)| whole.clips.get(id) == Some(fate)));
+        }
+    }
+}
+
+/// Stops the run after so many clips, politely or at once.
+struct StopAfter {
+    clips: AtomicU64,
+    stop: Stop,
+    abandon: bool,
+}
+impl Observer for StopAfter {
+    fn clip_split(&self) {
+        if self.clips.fetch_sub(1, Ordering::SeqCst) == 0 {
+            if self.abandon {
+                self.stop.now();
+            }
+            self.stop.drain();
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use curate_schemas::{Clip, columns as c};
 
-use super::{Event, Outlet, Planned, Shared, Ticketed, collect::UnitEnd};
+use super::{Event, Left, Outlet, Planned, Shared, Ticketed, collect::UnitEnd};
 use crate::{
     BatchMap, ClipError, Emit, Frames, Item, Map, RunError, Score, Split, Stage, Stopped, Unit,
     UnitError, Verdict,
@@ -80,11 +80,12 @@ fn try_unit(
     for attempt in 1..=shared.plan.run.tries {
         shared.observer.unit_started(unit);
         let ticket = shared.tickets.fetch_add(1, Ordering::Relaxed);
+        let blocked = Duration::ZERO;
         let mut emitter =
-            Emitter { shared, index, ticket, unit, outlet, emitted: 0, blocked: Duration::ZERO };
+            Emitter { shared, index, ticket, unit, outlet, emitted: 0, decoded: 0, blocked };
         let started = Instant::now();
         let caught = catch_unwind(AssertUnwindSafe(|| split.split(unit, &mut emitter)));
-        let (emitted, blocked) = (emitter.emitted, emitter.blocked);
+        let (emitted, decoded, blocked) = (emitter.emitted, emitter.decoded, emitter.blocked);
         times.busy_without(started, blocked);
         if shared.stop.is_now() {
             return;
@@ -112,6 +113,9 @@ fn try_unit(
                 (error.transient.then(|| error.clone()), UnitEnd::GaveUp { error, quarantine })
             }
         };
+        if !matches!(end, UnitEnd::Final(_)) {
+            shared.wasted_frames.fetch_add(decoded, Ordering::Relaxed);
+        }
         let last = attempt == shared.plan.run.tries || shared.stop.is_draining();
         match passing {
             Some(error) if !last => {
@@ -138,6 +142,7 @@ struct Emitter<'a> {
     unit: &'a Arc<Unit>,
     outlet: &'a Outlet,
     emitted: u64,
+    decoded: u64,
     blocked: Duration,
 }
 
@@ -163,6 +168,7 @@ impl Emit for Emitter<'_> {
     }
 
     fn decoded(&mut self, frames: u64) {
+        self.decoded += frames;
         self.shared.observer.frames_decoded(frames);
     }
 }
@@ -307,7 +313,7 @@ fn pass_on(
         item.clip.set(c::DROP_STAGE, stage.kind.to_owned());
         item.clip.set(c::ERROR_KIND, error.kind.to_owned());
         item.clip.set(c::ERROR_MESSAGE, error.message);
-        finish(shared, index, outlet, ticket, item);
+        finish(shared, (index, true), outlet, ticket, item);
         return;
     }
     if let Verdict::Drop { reason } = stage.config.judge(&item.clip)
@@ -338,14 +344,21 @@ fn pass_on(
                     item.clip.set(c::DROP_REASON, reason.to_owned());
                 }
             }
-            finish(shared, index, outlet, ticket, item);
+            finish(shared, (index, false), outlet, ticket, item);
         }
     }
 }
 
-/// Writes the engine's own columns and sends the clip to the collector. `index` is the last stage
-/// that saw it.
-fn finish(shared: &Shared<'_>, index: usize, outlet: &Outlet, ticket: u64, item: Item) {
+/// Writes the engine's own columns and sends the clip to the collector, with the last stage that
+/// saw it and whether it failed there.
+fn finish(
+    shared: &Shared<'_>,
+    (index, failed): (usize, bool),
+    outlet: &Outlet,
+    ticket: u64,
+    item: Item,
+) {
+    let left = Left { last: index, dropped: item.dropped, failed };
     let mut clip = item.clip;
     let keys: serde_json::Map<String, serde_json::Value> = shared.plan.stages[..=index]
         .iter()
@@ -361,7 +374,7 @@ fn finish(shared: &Shared<'_>, index: usize, outlet: &Outlet, ticket: u64, item:
     clip.set(c::RUN_ID, shared.provenance.run_id.clone());
     clip.set(c::CURATE_VERSION, shared.provenance.curate_version.clone());
     clip.set(c::CREATED_AT, (shared.provenance.now)());
-    send(outlet, Event::Clip { ticket, clip: Box::new(clip) });
+    send(outlet, Event::Clip { ticket, clip: Box::new(clip), left });
 }
 
 fn clip_bytes(clip: &Clip) -> usize {

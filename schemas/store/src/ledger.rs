@@ -74,6 +74,14 @@ pub struct LedgerEntry {
     pub source_mtime: Option<Micros>,
 }
 
+impl LedgerEntry {
+    /// Whether the unit is not whole: failed, partial or quarantined, or with failed clips.
+    #[must_use]
+    pub fn is_bad(&self) -> bool {
+        self.failed > 0 || !matches!(self.status.as_str(), "ok" | "empty")
+    }
+}
+
 impl Store {
     /// The ledger's light columns, in order of unit.
     ///

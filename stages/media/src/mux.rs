@@ -2,7 +2,8 @@
 //!
 //! Bytes must depend on the packets alone: no dates, no random ids, no version strings, so that
 //! the same span of the same file is the same clip wherever and whenever it is cut. Memory and
-//! not a file, because a clip is a value of a table row; it is bounded by the span's length.
+//! not a file, because a clip is a value of a table row; it is as long as the
+//! span and what leads up to it from the key frame before.
 
 use std::{ffi::c_int, ptr};
 

@@ -1,5 +1,5 @@
-//! Cut detectors after PySceneDetect 0.7.2's `ContentDetector` and `AdaptiveDetector`; not yet
-//! compared with them side by side.
+//! Cut detectors after PySceneDetect 0.7.2's `ContentDetector` and `AdaptiveDetector`, and equal to
+//! them on the same frames (`tests/scenes.rs` compares them side by side).
 //!
 //! Both score how much a frame differs from the one before it (mean absolute difference of hue,
 //! saturation and value, in HSV as OpenCV computes it). `content` compares the score with a fixed
@@ -145,6 +145,19 @@ impl DetectorConfig {
         match self {
             Self::Content { weights, .. } | Self::Adaptive { weights, .. } => weights,
         }
+    }
+
+    /// Thresholds and weights, for checking.
+    pub(crate) fn numbers(&self) -> Vec<f64> {
+        let Weights { hue, saturation, value, edges } = *self.weights();
+        let mut numbers = vec![hue, saturation, value, edges];
+        match self {
+            Self::Content { threshold, .. } => numbers.push(*threshold),
+            Self::Adaptive { threshold, min_content, .. } => {
+                numbers.extend([threshold, min_content]);
+            }
+        }
+        numbers
     }
 
     /// A detector at the start of a stream.

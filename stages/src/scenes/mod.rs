@@ -11,8 +11,8 @@ mod score;
 mod split;
 
 use curate_pipeline::{
-    Bound, BuildContext, BuildError, Check, FrameNeed, Problems, Shape, Stage, StageConfig,
-    StageEntry, config::read_table,
+    Bound, BuildContext, BuildError, Check, Problems, Shape, Stage, StageConfig, StageEntry,
+    config::read_table,
 };
 use curate_schemas::{Clip, Span, TimeBase, columns as c};
 use serde::{Deserialize, Serialize};
@@ -88,10 +88,6 @@ impl StageConfig for ScenesConfig {
         ]
     }
 
-    fn frames(&self) -> FrameNeed {
-        FrameNeed { grid: Some(split::THUMB_GRID), pairs: None }
-    }
-
     fn measuring(&self) -> Json {
         json!({ "detectors": self.detectors, "max_s": self.max_s, "trim_s": self.trim_s })
     }
@@ -111,6 +107,9 @@ impl StageConfig for ScenesConfig {
             }
             if let DetectorConfig::Adaptive { window: 0, .. } = detector {
                 problems.report("detectors", "`window` must be at least 1");
+            }
+            if !detector.numbers().iter().all(|value| value.is_finite() && *value >= 0.0) {
+                problems.report("detectors", "thresholds and weights must be numbers, 0 or more");
             }
         }
         for (key, value) in [("min_s", self.min_s), ("max_s", self.max_s), ("trim_s", self.trim_s)]

@@ -25,6 +25,8 @@ use super::{
 
 /// Thumbnails are picked from this grid.
 pub(super) const THUMB_GRID: Grid = Grid { per_second: 1.0, max_side: 320 };
+/// More of them need not wait for a clip's end.
+const MOST_THUMBS: usize = 64;
 const THUMB_SIDE: u32 = 320;
 const THUMB_QUALITY: u8 = 85;
 /// How many frames are decoded between two reports of progress.
@@ -41,6 +43,8 @@ pub(super) struct Scenes {
     grid: Grid,
     threads: usize,
     limits: Limits,
+    /// For one unit in all.
+    patience: Duration,
 }
 
 impl Scenes {
@@ -53,8 +57,9 @@ impl Scenes {
             need,
             grid: with_thumbs.grid.unwrap_or(THUMB_GRID),
             threads: context.run.decode_threads,
+            patience: Duration::from_secs_f64(context.run.unit_timeout_seconds),
             limits: Limits {
-                deadline: Some(Duration::from_secs_f64(context.run.unit_timeout_seconds)),
+                deadline: Some(Duration::from_secs_f64(context.run.stall_seconds)),
                 cancel: Some(context.stop.flag()),
             },
         }
@@ -63,8 +68,7 @@ impl Scenes {
 
 /// A media error as the reason why a unit ended.
 pub(crate) fn unit_error(error: &MediaError) -> UnitError {
-    let transient = matches!(error, MediaError::Io { .. } | MediaError::Timeout { .. });
-    UnitError { kind: error.kind(), message: error.to_string(), transient }
+    UnitError { kind: error.kind(), message: error.to_string(), transient: error.is_transient() }
 }
 
 impl Split for Scenes {
@@ -77,14 +81,17 @@ impl Split for Scenes {
         let info = decoder.info().clone();
         // Waiting for room downstream is no fault of the file's, so only decoding counts.
         let mut decoding = Duration::ZERO;
-        let deadline = self.limits.deadline.unwrap_or(Duration::MAX);
 
         let mut pass = Pass::new(self, unit, info, decoder.time_base());
         let mut damage = None;
         let mut reported = 0;
         loop {
-            if decoding > deadline {
-                damage = Some(unit_error(&MediaError::Timeout { after: deadline }));
+            if decoding > self.patience {
+                let message = format!(
+                    "not done after {:.0} s of decoding: raise [run] unit_timeout_seconds",
+                    self.patience.as_secs_f64()
+                );
+                damage = Some(UnitError { kind: "timeout", message, transient: true });
                 break;
             }
             let asked = Instant::now();
@@ -234,7 +241,24 @@ impl<'a> Pass<'a> {
         self.pair(frame, index, time)?;
         self.forget_small_pictures();
         self.marks.push_back(Mark { index, small: Some(small), grid });
+        self.thin_out();
         Ok(())
+    }
+
+    /// When no later stage wants the grid it only serves thumbnails, and a scene may be as long as
+    /// the recipe likes: every other frame is forgotten when there are many.
+    fn thin_out(&mut self) {
+        let kept = |mark: &&mut Mark| mark.grid.is_some();
+        if self.stage.need.grid.is_some()
+            || self.marks.iter().filter(|mark| mark.grid.is_some()).count() <= MOST_THUMBS
+        {
+            return;
+        }
+        for (number, mark) in self.marks.iter_mut().filter(kept).enumerate() {
+            if number % 2 == 1 {
+                mark.grid = None;
+            }
+        }
     }
 
     /// Collects pairs for motion, when some stage needs them.

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use curate_pipeline::suggest::closest;
+
 use super::{
     InputConfig, Problem, SourceConfigError, files,
     glob::{Glob, is_glob},
@@ -158,34 +160,5 @@ fn hint(text: &str, path: &Path) -> String {
     };
     let (children, _) = files::children(folder);
     let names = children.iter().filter_map(|(name, _)| name.to_str());
-    nearest(name, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
-}
-
-/// The candidate that differs from `text` in the fewest letters, when that is a third at most.
-pub(super) fn nearest<'a>(
-    text: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let limit = (text.chars().count() / 3).max(1);
-    candidates
-        .into_iter()
-        .map(|candidate| (distance(text, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// How many letters must be put in, taken out or exchanged to get from one text to the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in b.iter().enumerate() {
-            let exchanged = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = exchanged.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    closest(name, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }

@@ -1,8 +1,8 @@
 //! From checked paths to the stream of sources: what is listed once, and under which id.
 //!
 //! Ids from content are hashed here, one file after the other: BLAKE3 on one core reads faster
-//! than many cores decode, and a single reader keeps disks streaming. The listing is meant to
-//! run on a thread of its own, ahead of the decoders.
+//! than many cores decode, and a single reader keeps disks streaming. Whoever asks for the next
+//! source waits for it.
 
 use std::{
     collections::HashSet,

@@ -4,7 +4,9 @@ use std::io;
 
 use thiserror::Error;
 
-use super::super::{InputConfig, check::nearest};
+use curate_pipeline::suggest::closest;
+
+use super::super::InputConfig;
 
 const URI_COLUMNS: &[&str] =
     &["video", "path", "file", "url", "source", "uri", "filepath", "video_path", "file_path"];
@@ -72,7 +74,7 @@ impl Columns {
         }
         let given = |key: &'static str, name: &String| {
             let hint = || {
-                let nearest = nearest(name, columns.iter().map(String::as_str));
+                let nearest = closest(name, columns.iter().map(String::as_str));
                 nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
             };
             let found = columns.iter().find(|column| *column == name).cloned();
