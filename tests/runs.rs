@@ -80,7 +80,7 @@ fn another_split_into_the_same_table_is_refused() {
     let said = curate(&["run", &recipe, "--judge", "table"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     let sql = "select num_frames, status from clips order by 1";
-    assert_eq!(folder.rows("out", sql), "num_frames,status\n62,dropped\n100,kept\n");
+    assert_eq!(folder.rows("out", sql), "num_frames,status\n63,dropped\n100,kept\n");
     assert_eq!(curate(&["run", &recipe, "--judge", "file"]).code, Some(0));
     assert_eq!(
         curate(&["check", &recipe]).code,
