@@ -129,9 +129,11 @@ fn workers_processes_and_shares_give_the_same_table() {
     let reference = folder.canonical("one");
     assert!(reference.len() > 8, "{reference:?}");
 
-    let four = folder.recipe("four.toml", "four", "workers = 4");
-    assert_eq!(curate(&["run", &four]).code, Some(0));
-    assert_eq!(folder.canonical("four"), reference);
+    for workers in ["2", "4"] {
+        let recipe = folder.recipe("more.toml", workers, &format!("workers = {workers}"));
+        assert_eq!(curate(&["run", &recipe]).code, Some(0));
+        assert_eq!(folder.canonical(workers), reference, "{workers} workers");
+    }
 
     let both = folder.recipe("both.toml", "both", "commit_units = 1");
     let mut children = [start(&["run", &both]), start(&["run", &both])];

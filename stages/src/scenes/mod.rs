@@ -7,6 +7,7 @@
 
 mod detect;
 mod pieces;
+mod row;
 mod score;
 mod split;
 
