@@ -1,16 +1,17 @@
 //! "Did you mean": the closest of some known words.
 
 /// The word in `known` that is closest to `word`, if it is close enough to be a slip of the hand:
-/// at most a third of its letters wrong (Levenshtein distance), or one is part of the other.
+/// one letter and a third of its letters wrong at most (Levenshtein distance), or, from three
+/// letters on, one is part of the other.
 #[must_use]
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, candidate)| {
-            *distance <= 1 + candidate.len() / 3
-                || candidate.contains(word)
-                || word.contains(candidate)
+            let is_part = candidate.contains(word) || word.contains(candidate);
+            let is_long = word.len().min(candidate.len()) >= 3;
+            (*distance < word.len() && *distance <= 1 + candidate.len() / 3) || (is_part && is_long)
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -41,5 +42,6 @@ mod tests {
         assert_eq!(closest("scene", kinds), Some("scenes"));
         assert_eq!(closest("porbe", kinds), Some("probe"));
         assert_eq!(closest("xylophone", kinds), None);
+        assert_eq!(closest("x", ["quality.txt", "y"]), None);
     }
 }
