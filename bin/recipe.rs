@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use curate_pipeline::{
-    Document, Plan, Problems,
+    Document, Plan, Problems, StageConfig, StageEntry,
     config::{read_table, settings_table},
     plan::Ingredients,
 };
@@ -68,6 +68,23 @@ fn refused(path: &Path, problems: Problems) -> anyhow::Error {
     let count = found.len();
     let s = if count == 1 { "" } else { "s" };
     UsageError(format!("{} has {count} problem{s}:\n{}", path.display(), found.join("\n"))).into()
+}
+
+/// A stage from settings that a table stores.
+pub(crate) fn stored_stage(
+    entry: &StageEntry,
+    measuring: &serde_json::Value,
+    judging: &serde_json::Value,
+) -> anyhow::Result<Arc<dyn StageConfig>> {
+    let mut problems = Problems::default();
+    let config = (entry.parse)(&mut settings_table(&[measuring, judging]), &mut problems);
+    match problems.into_errors().first() {
+        None => Ok(Arc::from(config)),
+        Some(problem) => Err(anyhow::anyhow!(
+            "the table's thresholds of `{}` are not those of this version of curate: {problem}",
+            entry.kind
+        )),
+    }
 }
 
 /// A recipe that has been checked.
@@ -155,18 +172,8 @@ impl Recipe {
             let stage = self.plan.stages.iter_mut().find(|stage| stored["stage"] == stage.kind);
             let entry = STAGES.iter().find(|entry| stored["stage"] == entry.kind);
             let (Some(stage), Some(entry)) = (stage, entry) else { continue };
-            let measuring = stage.config.measuring();
-            let mut problems = Problems::default();
-            let mut table = settings_table(&[&measuring, &stored["settings"]]);
-            let config = (entry.parse)(&mut table, &mut problems);
-            if let Some(problem) = problems.into_errors().first() {
-                anyhow::bail!(
-                    "the table's thresholds of `{}` are not those of this version of curate \
-                     ({problem}); use `--judge file`",
-                    entry.kind
-                );
-            }
-            stage.config = Arc::from(config);
+            stage.config = stored_stage(entry, &stage.config.measuring(), &stored["settings"])
+                .context("use `--judge file`")?;
         }
         self.plan.judge = judge.clone();
         Ok(())

@@ -7,13 +7,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use curate_pipeline::{Bound, Check, Problems, StageConfig, config::settings_table};
+use curate_pipeline::{Bound, Check, StageConfig};
 use curate_schemas::{Clip, ClipId, columns as c};
 use curate_stages::STAGES;
 use curate_store::{Store, TableMeta};
 use serde_json::Value as Json;
 
-use crate::{Exit, UsageError, recipe::Recipe};
+use crate::{
+    Exit, UsageError,
+    recipe::{Recipe, stored_stage},
+};
 
 async fn find(out: &Path, id: &str) -> anyhow::Result<(Store, ClipId, Clip)> {
     let id = ClipId::parse(id).map_err(|error| UsageError(error.to_string()))?;
@@ -49,16 +52,9 @@ fn judges(meta: &TableMeta) -> anyhow::Result<Vec<(&'static str, Arc<dyn StageCo
         // The last stage of every plan writes bytes; it is not in the registry and judges nothing.
         let Some(entry) = STAGES.iter().find(|entry| entry.kind == kind) else { continue };
         let measuring = if split["kind"] == kind { &split["settings"] } else { &Json::Null };
-        let mut problems = Problems::default();
-        let mut table = settings_table(&[measuring, &judge["settings"]]);
-        let config = (entry.parse)(&mut table, &mut problems);
-        if let Some(problem) = problems.into_errors().first() {
-            anyhow::bail!(
-                "the table's thresholds of `{kind}` are not those of this version of curate \
-                 ({problem}); give a recipe with --recipe"
-            );
-        }
-        judges.push((entry.kind, Arc::from(config)));
+        let config = stored_stage(entry, measuring, &judge["settings"])
+            .context("give a recipe with --recipe")?;
+        judges.push((entry.kind, config));
     }
     Ok(judges)
 }

@@ -136,12 +136,10 @@ fn print(schema: &SchemaRef, batches: &[RecordBatch], mut to: impl Write) -> any
     Ok(())
 }
 
-/// Prints all rows as a table; how many there were.
-pub(crate) async fn print_table(rows: Rows) -> anyhow::Result<usize> {
+/// Prints all rows as a table.
+pub(crate) async fn print_table(rows: Rows) -> anyhow::Result<()> {
     let schema = rows.schema();
-    let batches = rows.collect().await?;
-    print(&schema, &batches, std::io::stdout())?;
-    Ok(batches.iter().map(RecordBatch::num_rows).sum())
+    print(&schema, &rows.collect().await?, std::io::stdout())
 }
 
 async fn parquet_file(mut rows: Rows, file: File) -> anyhow::Result<()> {

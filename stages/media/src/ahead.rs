@@ -10,8 +10,6 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use curate_schemas::TimeBase;
-
 use crate::{DecodeOptions, Decoder, Frame, MediaError, SourceInfo, Stats};
 
 /// Frames that are decoded before they are asked for.
@@ -46,12 +44,6 @@ impl DecodeAhead {
     #[must_use]
     pub fn info(&self) -> &SourceInfo {
         &self.info
-    }
-
-    /// Seconds per tick of the frames' PTS.
-    #[must_use]
-    pub fn time_base(&self) -> TimeBase {
-        self.info.video.time_base
     }
 
     /// The next frame in presentation order, or `None` at the end.

@@ -81,7 +81,7 @@ impl Split for Scenes {
         // Waiting for room downstream is no fault of the file's, so only decoding counts.
         let mut decoding = Duration::ZERO;
 
-        let mut pass = Pass::new(self, unit, info, decoder.time_base());
+        let mut pass = Pass::new(self, unit, info);
         let mut damage = None;
         let mut reported = 0;
         loop {
@@ -183,8 +183,8 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(stage: &'a Scenes, unit: &'a Unit, info: SourceInfo, time_base: TimeBase) -> Self {
-        let config = &stage.config;
+    fn new(stage: &'a Scenes, unit: &'a Unit, info: SourceInfo) -> Self {
+        let (config, time_base) = (&stage.config, info.video.time_base);
         let with_edges = config.detectors.iter().any(|d| d.weights().edges > 0.0);
         let cut_in = if unit.start.is_some() { Edge::Unit } else { Edge::Source };
         Self {
