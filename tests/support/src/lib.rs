@@ -12,12 +12,21 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
-/// The repository's folder.
-#[must_use]
+/// The repository's folder: the one with the lock file, at or above the folder that tests run in.
+/// Not the folder this crate was compiled in, since several clones may share what was compiled.
+///
+/// # Panics
+/// When a test is run outside the repository.
 pub fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let here = env::current_dir().expect("a current folder");
+        let found = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+        found.expect("tests run inside the repository").to_owned()
+    })
 }
 
 /// A program to run.
