@@ -8,7 +8,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use curate_media::{
-    Converter, DecodeOptions, Decoder, Filter, Frame, PixelFormat, analysis_size, hsv, sum_abs_diff,
+    Converter, DecodeOptions, Decoder, Frame, Hsv, MediaError, PixelFormat, analysis_size,
+    sum_abs_diff,
 };
 use curate_pipeline::channel;
 use curate_stages::scenes::{DetectorConfig, Scorer};
@@ -35,12 +36,15 @@ fn analysis(c: &mut Criterion) {
         let size = analysis_size(frame.width(), frame.height());
         let mut converter = Converter::new(PixelFormat::Bgr8);
         group.bench_function(format!("shrink {name}"), |b| {
-            b.iter(|| frame.picture(&mut converter, size, Filter::Linear, false));
+            b.iter(|| {
+                let small = frame.small(&mut converter, size)?;
+                small.recycle(&mut converter);
+                Ok::<_, MediaError>(())
+            });
         });
-        let picture =
-            frame.picture(&mut converter, size, Filter::Linear, false).expect("a picture");
-        group.bench_function(format!("hsv {name}"), |b| b.iter(|| hsv(black_box(&picture))));
-        let planes = hsv(&picture).expect("planes");
+        let small = frame.small(&mut converter, size).expect("a small frame");
+        let mut planes = Hsv::default();
+        group.bench_function(format!("hsv {name}"), |b| b.iter(|| small.hsv(&mut planes)));
         group.bench_function(format!("difference {name}"), |b| {
             b.iter(|| sum_abs_diff(black_box(&planes.hue), black_box(&planes.value)));
         });
@@ -49,10 +53,11 @@ fn analysis(c: &mut Criterion) {
         let mut index = 0;
         group.bench_function(format!("whole {name}"), |b| {
             b.iter(|| {
-                let picture = frame.picture(&mut converter, size, Filter::Linear, false)?;
-                let delta = scorer.push(&picture)?;
+                let small = frame.small(&mut converter, size)?;
+                let delta = scorer.push(&small)?;
+                small.recycle(&mut converter);
                 index += 1;
-                Ok::<_, curate_media::MediaError>(detector.push(index, &delta))
+                Ok::<_, MediaError>(detector.push(index, &delta))
             });
         });
     }

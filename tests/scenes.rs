@@ -54,7 +54,7 @@ fn check(path: &Path) -> (BTreeMap<&'static str, Vec<u64>>, Vec<i64>) {
             });
             let picture = frame.picture(&mut converter, size, Filter::Linear, false).unwrap();
             pipe.write_all(&picture.data).unwrap();
-            let delta = scorer.push(&picture).unwrap();
+            let delta = scorer.push_picture(&picture).unwrap();
             let Delta { hue, saturation, value, .. } = delta;
             scores.push((hue + saturation + value) / 3.0);
             for (detector, cuts) in running.values_mut() {

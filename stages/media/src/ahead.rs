@@ -1,8 +1,10 @@
 //! Decoding on a thread of its own, just ahead of whoever looks at the frames.
 //!
-//! A codec's threads stand still when nobody takes their frames. With the decoder fed from here,
-//! they go on while the caller measures the frame before. Only [`AHEAD`] frames wait: a frame may
-//! be a hundred megabytes, and more of them only push each other out of the processor's caches.
+//! A codec of one thread stands still while the caller measures the frame before. Fed from here
+//! it goes on, and both take a core. A codec with threads of its own works ahead without help:
+//! there another thread would only be one more to wake for every frame, so none is started. Only
+//! [`AHEAD`] frames wait: a frame may be a hundred megabytes, and more of them only push each other
+//! out of the processor's caches.
 
 use std::{
     path::Path,
@@ -15,13 +17,22 @@ use crate::{DecodeOptions, Decoder, Frame, MediaError, SourceInfo, Stats};
 /// Frames that are decoded before they are asked for.
 const AHEAD: usize = 1;
 
-/// A [`Decoder`] on its own thread. Dropping it ends the thread.
+/// A [`Decoder`] that works ahead of its caller. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct DecodeAhead {
     info: SourceInfo,
-    /// None once the thread is to end.
-    frames: Option<Receiver<Result<Frame, MediaError>>>,
-    thread: Option<JoinHandle<Stats>>,
+    from: From,
+}
+
+#[derive(Debug)]
+enum From {
+    /// The codec has threads of its own.
+    Here(Box<Decoder>),
+    Thread {
+        /// None once the thread is to end.
+        frames: Option<Receiver<Result<Frame, MediaError>>>,
+        thread: Option<JoinHandle<Stats>>,
+    },
 }
 
 impl DecodeAhead {
@@ -32,12 +43,15 @@ impl DecodeAhead {
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
         let decoder = Decoder::open(path, options)?;
         let info = decoder.info().clone();
+        if decoder.works_ahead() {
+            return Ok(Self { info, from: From::Here(Box::new(decoder)) });
+        }
         let (sender, frames) = sync_channel(AHEAD);
         let thread = Builder::new()
             .name("decode".to_owned())
             .spawn(move || feed(decoder, &sender))
             .map_err(|_error| MediaError::Memory { during: "starting a thread" })?;
-        Ok(Self { info, frames: Some(frames), thread: Some(thread) })
+        Ok(Self { info, from: From::Thread { frames: Some(frames), thread: Some(thread) } })
     }
 
     /// What the file is.
@@ -51,8 +65,13 @@ impl DecodeAhead {
     /// # Errors
     /// Those of [`Decoder::next_frame`].
     pub fn next_frame(&mut self) -> Result<Option<Frame>, MediaError> {
-        // The sender is gone after the last frame and after an error.
-        self.frames.as_ref().and_then(|frames| frames.recv().ok()).transpose()
+        match &mut self.from {
+            From::Here(decoder) => decoder.next_frame(),
+            // The sender is gone after the last frame and after an error.
+            From::Thread { frames, .. } => {
+                frames.as_ref().and_then(|frames| frames.recv().ok()).transpose()
+            }
+        }
     }
 
     /// Stops decoding; what it came to. Whole after [`next_frame`](Self::next_frame) gave `None`.
@@ -61,22 +80,27 @@ impl DecodeAhead {
     /// When the decoder did.
     #[must_use]
     pub fn finish(mut self) -> Stats {
-        self.frames = None;
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(stats)) => stats,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Stats::default(),
+        match &mut self.from {
+            From::Here(decoder) => decoder.stats(),
+            From::Thread { frames, thread } => {
+                *frames = None;
+                match thread.take().map(JoinHandle::join) {
+                    Some(Ok(stats)) => stats,
+                    Some(Err(panic)) => std::panic::resume_unwind(panic),
+                    None => Stats::default(),
+                }
+            }
         }
     }
 }
 
 impl Drop for DecodeAhead {
     fn drop(&mut self) {
-        self.frames = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::debug!("a decoder panicked while it was given up");
+        if let From::Thread { frames, thread } = &mut self.from {
+            *frames = None;
+            if thread.take().is_some_and(|thread| thread.join().is_err()) {
+                tracing::debug!("a decoder panicked while it was given up");
+            }
         }
     }
 }

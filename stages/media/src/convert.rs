@@ -14,9 +14,10 @@ use opencv::core::{self, CV_8UC1, CV_8UC3, CV_16UC1};
 use crate::{
     Filter, Frame, MediaError, Orientation, Picture, PixelFormat, Size, color,
     frame::Plane,
-    mat::{Shape, into_slice, merge, resize_into, view, view_slice},
+    mat::{Shape, into_slice, resize_into, view, view_slice},
     scale::Scaler,
     shrink::{Shrinker, Source},
+    small::Spare,
     yuv::{Coefficients, to_bgr},
 };
 
@@ -29,6 +30,7 @@ pub struct Converter {
     wide: Vec<u8>,
     shrinker: Shrinker,
     scaler: Scaler,
+    pub(crate) spare: Spare,
 }
 
 impl Converter {
@@ -36,6 +38,21 @@ impl Converter {
     #[must_use]
     pub fn new(format: PixelFormat) -> Self {
         Self { format, ..Self::default() }
+    }
+
+    /// Resizes the planes of a frame to 8-bit planes of `size`.
+    pub(crate) fn shrink(
+        &mut self,
+        planes: &[Plane; 3],
+        out: &mut [Vec<u8>; 3],
+        size: Size,
+        filter: Filter,
+    ) -> Result<(), MediaError> {
+        let size = size.ints()?;
+        for (plane, out) in planes.iter().zip(out) {
+            shrink(plane, out, (&mut self.wide, &mut self.shrinker), size, filter)?;
+        }
+        Ok(())
     }
 }
 
@@ -57,24 +74,19 @@ impl Frame {
         let (width, height) = stored.ints()?;
         let shape = Shape::packed(width, height, CV_8UC3, 3);
         let colors = color::of_frame(self.av());
-        let mut data = vec![0; stored.pixels() * 3];
-        if let Some(planes) = self.yuv_planes() {
-            let Converter { yuv, bgr, wide, shrinker, format, .. } = converter;
-            for (plane, out) in planes.iter().zip(&mut *yuv) {
-                shrink(plane, out, (&mut *wide, &mut *shrinker), (width, height), filter)?;
-            }
-            let [y, u, v] = &*yuv;
-            to_bgr([y, u, v], bgr, Coefficients::new(colors));
-            let [blue, green, red] = &*bgr;
-            let order = match format {
-                PixelFormat::Bgr8 => [&blue[..], green, red],
-                PixelFormat::Rgb8 => [&red[..], green, blue],
-            };
-            merge(order, &mut data, shape)?;
+        let data = if let Some(planes) = self.yuv_planes() {
+            let mut yuv = std::mem::take(&mut converter.yuv);
+            converter.shrink(&planes, &mut yuv, stored, filter)?;
+            let [y, u, v] = &yuv;
+            to_bgr([y, u, v], converter.bgr.each_mut(), Coefficients::new(colors));
+            converter.yuv = yuv;
+            Picture::from_planes(&converter.bgr, stored, converter.format)?.data
         } else {
+            let mut data = vec![0; stored.pixels() * 3];
             let order = converter.format;
             converter.scaler.scale(self.av(), colors, stored, filter, order, &mut data)?;
-        }
+            data
+        };
         upright(data, shape, turn, converter.format)
     }
 }

@@ -66,6 +66,12 @@ pub struct Decoder {
     is_leaving: bool,
 }
 
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Decoder({}, {} frames so far)", self.info.video.codec, self.stats.frames)
+    }
+}
+
 impl Decoder {
     /// Opens a file for decoding.
     ///
@@ -106,6 +112,11 @@ impl Decoder {
     #[must_use]
     pub fn info(&self) -> &SourceInfo {
         &self.info
+    }
+
+    /// Whether it decodes the next frames while the caller looks at this one.
+    pub(crate) fn works_ahead(&self) -> bool {
+        self.codec.works_ahead()
     }
 
     /// Seconds per tick of the frames' PTS.

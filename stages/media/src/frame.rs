@@ -22,6 +22,12 @@ pub struct Frame {
     pub(crate) orientation: Orientation,
 }
 
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frame({}, {}x{} at {})", self.index, self.width(), self.height(), self.pts)
+    }
+}
+
 impl Frame {
     pub(crate) fn new(
         av: AvFrame,

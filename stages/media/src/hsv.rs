@@ -9,7 +9,7 @@
 use crate::{MediaError, Picture, PixelFormat, mat::split};
 
 /// Hue, saturation and value of a picture, one byte per pixel each, rows without padding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hsv {
     /// Pixels across.
     pub width: u32,
@@ -34,13 +34,13 @@ pub fn hsv(picture: &Picture) -> Result<Hsv, MediaError> {
         std::mem::swap(&mut blue, &mut red);
     }
     let mut green = green;
-    in_place(&mut blue, &mut green, &mut red);
+    planes_to_hsv(&mut blue, &mut green, &mut red);
     let (width, height) = (picture.width, picture.height);
     Ok(Hsv { width, height, hue: blue, saturation: green, value: red })
 }
 
 /// Replaces blue by hue, green by saturation and red by value.
-fn in_place(blue: &mut [u8], green: &mut [u8], red: &mut [u8]) {
+pub(crate) fn planes_to_hsv(blue: &mut [u8], green: &mut [u8], red: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has what the function was compiled for.

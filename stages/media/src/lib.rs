@@ -34,6 +34,8 @@ mod nal;
 mod options;
 mod orientation;
 mod packet;
+#[cfg(target_arch = "x86_64")]
+mod pick;
 mod picture;
 mod probe;
 mod scale;
@@ -41,6 +43,7 @@ mod scene;
 mod segments;
 mod sheet;
 mod shrink;
+mod small;
 mod yuv;
 
 pub use self::{
@@ -60,5 +63,6 @@ pub use self::{
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,
     sheet::{SheetCell, contact_sheet},
+    small::SmallFrame,
     yuv::sum_abs_diff,
 };

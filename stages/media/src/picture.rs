@@ -9,7 +9,7 @@ use zune_jpeg::{
 
 use crate::{
     MediaError,
-    mat::{Shape, resize_into, view_slice},
+    mat::{Shape, merge, resize_into, view_slice},
     probe::ffmpeg_int,
 };
 
@@ -98,6 +98,23 @@ impl Picture {
             });
         }
         Ok(Shape::packed(width, height, CV_8UC3, 3))
+    }
+
+    /// A picture from planes of blue, green and red.
+    pub(crate) fn from_planes(
+        bgr: &[Vec<u8>; 3],
+        size: Size,
+        format: PixelFormat,
+    ) -> Result<Self, MediaError> {
+        let (width, height) = size.ints()?;
+        let [blue, green, red] = bgr;
+        let order = match format {
+            PixelFormat::Bgr8 => [&blue[..], green, red],
+            PixelFormat::Rgb8 => [&red[..], green, blue],
+        };
+        let mut data = vec![0; size.pixels() * 3];
+        merge(order, &mut data, Shape::packed(width, height, CV_8UC3, 3))?;
+        Ok(Self { width: size.width, height: size.height, format, data })
     }
 
     /// The same picture in another byte order.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use curate_media::{
-    Converter, DecodeAhead, DecodeOptions, Filter, Limits, MediaError, Picture, PixelFormat,
-    Segment, Size, SourceInfo, analysis_size,
+    Converter, DecodeAhead, DecodeOptions, Filter, Limits, MediaError, PixelFormat, Segment, Size,
+    SmallFrame, SourceInfo, analysis_size,
 };
 use curate_pipeline::{
     BuildContext, Emit, Frame, FrameNeed, FramePair, Frames, Grid, Split, SplitReport, Unit,
@@ -155,7 +155,7 @@ impl Split for Scenes {
 struct Mark {
     index: u64,
     /// The analysis picture, until a grid frame or a settled neighbour makes it superfluous.
-    small: Option<Picture>,
+    small: Option<SmallFrame>,
     grid: Option<Frame>,
 }
 
@@ -217,7 +217,7 @@ impl<'a> Pass<'a> {
         }
         self.frames += 1;
         // The detectors see the frame as stored: turning it changes no mean.
-        let small = frame.picture(&mut self.small, self.analysis, Filter::Linear, false)?;
+        let small = frame.small(&mut self.small, self.analysis)?;
         let delta = self.scorer.push(&small)?;
         self.pieces.frame(frame.pts, frame.duration);
         let mut settled = u64::MAX;
@@ -304,10 +304,8 @@ impl<'a> Pass<'a> {
         let (first, settled) = (self.pieces.first(), self.settled);
         for mark in self.marks.iter_mut().rev() {
             if mark.index != first && mark.index < settled {
-                let had_one = mark.small.take().is_some();
-                if !had_one {
-                    break;
-                }
+                let Some(small) = mark.small.take() else { break };
+                small.recycle(&mut self.small);
             }
         }
         self.marks.retain(|mark| mark.small.is_some() || mark.grid.is_some());
@@ -355,6 +353,7 @@ impl<'a> Pass<'a> {
             }
         }
         let origin = Origin { unit: self.unit, info: &self.info, split_id: &self.stage.split_id };
+        let small = small.and_then(|small| small.picture(PixelFormat::Rgb8).ok());
         let clip = row::clip(&origin, &piece, row::thumb(&grid, small));
         if self.stage.need.grid.is_none() {
             grid.clear();
