@@ -13,7 +13,7 @@ use arrow::{
         UInt64Builder,
     },
     datatypes::{
-        DataType, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef,
+        DataType, Float32Type, Float64Type, Int32Type, Int64Type, Schema, SchemaRef,
         TimestampMicrosecondType, UInt64Type,
     },
     error::ArrowError,
@@ -83,17 +83,35 @@ pub fn from_rows<'a>(
     table: &'static Table,
     rows: impl IntoIterator<Item = &'a Row>,
 ) -> Result<RecordBatch, BatchError> {
+    let all: Vec<&str> = table.columns.iter().map(|spec| spec.name).collect();
+    from_rows_of(table, &all, rows)
+}
+
+/// Some columns of rows of `table` as one record batch, in the table's order.
+///
+/// # Errors
+/// As [`from_rows`].
+pub fn from_rows_of<'a>(
+    table: &'static Table,
+    names: &[&str],
+    rows: impl IntoIterator<Item = &'a Row>,
+) -> Result<RecordBatch, BatchError> {
     let rows: Vec<&Row> = rows.into_iter().collect();
-    let mut columns = Vec::with_capacity(table.columns.len());
+    let mut columns = Vec::with_capacity(names.len());
+    let mut fields = Vec::with_capacity(names.len());
     for (position, spec) in table.columns.iter().enumerate() {
+        if !names.contains(&spec.name) {
+            continue;
+        }
         if spec.required
             && let Some(row) = rows.iter().position(|row| row.cell(position).is_none())
         {
             return Err(BatchError::Missing { table: table.name, column: spec.name, row });
         }
         columns.push(column_array(spec, rows.iter().map(|row| row.cell(position)))?);
+        fields.push(spec.field());
     }
-    Ok(record_batch(table.arrow_schema(), columns, rows.len())?)
+    Ok(record_batch(Arc::new(Schema::new(fields)), columns, rows.len())?)
 }
 
 fn column_array<'a>(

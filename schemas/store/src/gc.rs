@@ -23,7 +23,6 @@ use crate::{
     error::{At as _, gone_is_fine},
     gate::Gate,
     layout::entries,
-    lease,
 };
 
 /// How long to wait for writers that hold no lease, such as `curate gc` in another terminal.
@@ -105,13 +104,6 @@ impl Store {
             self.sweep_runs()?;
             Ok(report)
         })
-    }
-
-    fn refuse_if_live(&self) -> Result<()> {
-        match lease::live_leases(self.layout().out())?.into_iter().next() {
-            Some(holder) => Err(lease::live(self.layout(), holder)),
-            None => Ok(()),
-        }
     }
 
     /// Deletes what dead runs do not need to be understood later, and drafts of datasets.

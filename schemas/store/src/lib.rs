@@ -35,6 +35,7 @@ mod query;
 mod read;
 mod receipt;
 mod recover;
+mod rewrite;
 mod schema;
 mod stage;
 #[cfg(test)]
@@ -53,4 +54,5 @@ pub use query::{Query, Rows};
 pub use read::VersionInfo;
 pub use receipt::{Receipt, StagedFile};
 pub use recover::Recovered;
+pub use rewrite::{Alone, Clips};
 pub use stage::Staged;

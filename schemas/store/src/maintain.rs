@@ -78,6 +78,7 @@ impl Store {
     pub fn compact<'a>(&'a self, options: &'a CompactOptions) -> Pending<'a, Compacted> {
         Box::pin(async move {
             let _gate = Gate::shared(self.layout()).await?;
+            self.settle_judge().await?;
             let path = self.layout().clips();
             let mut clips = self.latest_clips().await?;
             let before = clips.count_fragments();

@@ -9,7 +9,11 @@
 //! The indexes are declared on the empty table and filled by [`Store::optimize_indices`]; rows not
 //! yet in an index are scanned, so answers are right at any time.
 
-use std::{fmt, fs, io, path::Path, sync::Arc};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arrow::array::{RecordBatch, RecordBatchIterator};
 use curate_schemas::{
@@ -67,12 +71,14 @@ impl Store {
             if !layout.clips().exists() || !layout.units().exists() {
                 let _gate = Gate::shared(&layout).await?;
                 let session = session();
-                if !layout.units().exists() {
-                    create(&layout, &UNITS, &layout.units(), meta, &session).await?;
-                }
-                if !layout.clips().exists() {
-                    created = create(&layout, &CLIPS, &layout.clips(), meta, &session).await?;
-                }
+                // Both are drafted at once; their names appear in order.
+                let (units, clips) = futures::future::try_join(
+                    draft(&layout, &UNITS, &layout.units(), meta, &session),
+                    draft(&layout, &CLIPS, &layout.clips(), meta, &session),
+                )
+                .await?;
+                publish(units, &layout.units())?;
+                created = publish(clips, &layout.clips())?;
             }
             Ok((Self::open(out).await?, created))
         })
@@ -109,7 +115,12 @@ impl Store {
     /// When the newest version cannot be read.
     pub fn meta(&self) -> Pending<'_, TableMeta> {
         Box::pin(async move {
-            TableMeta::parse(&self.layout.clips(), self.latest_clips().await?.metadata())
+            let clips = self.latest_clips().await?;
+            let mut meta = TableMeta::parse(&self.layout.clips(), clips.metadata())?;
+            if let Some(judge) = self.judge_under_way(&clips).await? {
+                meta.judge = judge;
+            }
+            Ok(meta)
         })
     }
 
@@ -120,12 +131,7 @@ impl Store {
     pub fn set_judge<'a>(&'a self, judge: &'a serde_json::Value) -> Pending<'a, ()> {
         Box::pin(async move {
             let _gate = Gate::shared(&self.layout).await?;
-            let path = self.layout.clips();
-            let mut clips = self.latest_clips().await?;
-            clips
-                .update_metadata([(crate::meta::JUDGE, judge.to_string().as_str())])
-                .await
-                .at("change the metadata of", &path)?;
+            self.write_judge(judge).await?;
             Ok(())
         })
     }
@@ -161,26 +167,41 @@ async fn load(path: &Path, session: &Arc<Session>) -> Result<Dataset> {
     builder.load().await.at("open", path)
 }
 
-/// Makes one dataset aside and renames it to `path`; false when another process was faster.
-async fn create(
+/// A dataset made aside. Dropped unpublished, it is deleted.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.0.exists()
+            && let Err(error) = fs::remove_dir_all(&self.0)
+        {
+            tracing::warn!(path = %self.0.display(), %error, "could not remove an unused draft; `curate gc` will");
+        }
+    }
+}
+
+/// Makes a dataset aside, unless it is there already.
+async fn draft(
     layout: &Layout,
     table: &'static Table,
     path: &Path,
     meta: &TableMeta,
     session: &Arc<Session>,
-) -> Result<bool> {
-    let draft = layout.runs().join(format!(".new-{}", Uuid::new_v4().simple()));
-    let made = build(table, &draft, meta, session).await;
-    let renamed = match made {
-        Ok(()) => rename_unless_taken(&draft, path),
-        Err(error) => Err(error),
-    };
-    if !matches!(renamed, Ok(true))
-        && let Err(error) = fs::remove_dir_all(&draft)
-    {
-        tracing::warn!(path = %draft.display(), %error, "could not remove an unused draft; `curate gc` will");
+) -> Result<Option<Draft>> {
+    if path.exists() {
+        return Ok(None);
     }
-    renamed
+    let draft = Draft(layout.runs().join(format!(".new-{}", Uuid::new_v4().simple())));
+    build(table, &draft.0, meta, session).await?;
+    Ok(Some(draft))
+}
+
+/// Renames a draft to its place; false when another process was faster.
+fn publish(draft: Option<Draft>, path: &Path) -> Result<bool> {
+    match draft {
+        Some(draft) => rename_unless_taken(&draft.0, path),
+        None => Ok(false),
+    }
 }
 
 fn rename_unless_taken(draft: &Path, path: &Path) -> Result<bool> {

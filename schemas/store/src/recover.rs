@@ -3,7 +3,8 @@
 //! For every receipt of a run that is not alive: commit it if none of its units is in the table,
 //! write the ledger rows of what is in, delete it. A receipt of which *some* units are in (another
 //! process computed them) is not committed, since a commit is all or none; the rest is computed
-//! again. Then the two tables are compared, and the two differences a crash can leave are mended.
+//! again. Before that, thresholds that were moved are brought to the table's metadata (see
+//! `rewrite.rs`). Then the two tables are compared, and the two differences a crash can leave are mended.
 //!
 //! Several processes may recover at once, and while others run: every step is idempotent, and
 //! the comparison reads in an order in which a step of a living run cannot look like damage.
@@ -61,6 +62,7 @@ impl Store {
     /// finished until then stays finished.
     pub fn recover<'a>(&'a self, own: Option<&'a Lease>) -> Pending<'a, Recovered> {
         Box::pin(async move {
+            self.settle_judge().await?;
             let mut recovered = self.finish_dead_receipts(own).await?;
             self.reconcile(&mut recovered).await?;
             if recovered != Recovered::default() {

@@ -1,0 +1,386 @@
+//! Changing columns of rows that are there, without touching anything else of them.
+//!
+//! Lance attaches new data files that hold only these columns to the fragments whose rows change
+//! and forgets the old ones, so neither the other columns nor the clips' bytes are read or
+//! written. (Its other way to update, whole rows, would copy the bytes of every clip it touches.)
+//! The price is one small file per fragment and change, which the next compaction merges.
+//!
+//! Two callers. [`Store::rejudge`] moves thresholds: nobody else may be at work, since a run would
+//! go on judging by the old ones. It must be all or nothing, but verdicts are rows and thresholds
+//! are table metadata, which Lance cannot commit together. So the thresholds also travel in the
+//! properties of the transaction that changes the rows: while that transaction is the newest, its
+//! thresholds count ([`Store::meta`]); the metadata follow in the next one, and whoever writes to
+//! the table first makes sure of it. [`Store::patch`] fills in measured values, beside others who
+//! do the same.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use curate_schemas::{
+    Clip, batch,
+    columns::{CLIP_ID, CLIPS},
+};
+use futures::StreamExt as _;
+use lance::{
+    Dataset,
+    dataset::{
+        CommitBuilder, MergeInsertBuilder, MergeInsertWriteMode, WhenMatched, WhenNotMatched,
+        scanner::DatasetRecordBatchStream,
+    },
+};
+use serde_json::Value;
+
+use crate::{
+    Pending, Result, Store, StoreError, commit::is_conflict, error::At as _, gate::Gate, lease,
+    meta::JUDGE,
+};
+
+/// How often to look again when another process changes the same rows.
+const ATTEMPTS: u32 = 100;
+
+/// How long [`Store::alone`] waits for short writers.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The right to be the only writer, held until dropped.
+#[derive(Debug)]
+pub struct Alone {
+    _gate: Gate,
+}
+
+/// Some columns of the clips, batch by batch.
+pub struct Clips<'a> {
+    store: &'a Store,
+    stream: std::pin::Pin<Box<DatasetRecordBatchStream>>,
+    version: u64,
+}
+
+impl std::fmt::Debug for Clips<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clips").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl Clips<'_> {
+    /// The version that is read.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The next clips, with the columns asked for; `None` at the end.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn next_batch(&mut self) -> Pending<'_, Option<Vec<Clip>>> {
+        Box::pin(async move {
+            let path = self.store.layout().clips();
+            let Some(batch) = self.stream.next().await else { return Ok(None) };
+            let rows = batch::to_rows(&CLIPS, &batch.at("read", &path)?).at("read", &path)?;
+            Ok(Some(rows.into_iter().filter_map(Clip::from_row).collect()))
+        })
+    }
+}
+
+impl Store {
+    /// Waits until nobody writes to the table and keeps it so.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLive`] while a run works on the table, [`StoreError::Busy`] while another
+    /// writer does.
+    pub fn alone(&self) -> Pending<'_, Alone> {
+        Box::pin(async move {
+            self.refuse_if_live()?;
+            let gate = match Gate::exclusive(self.layout(), PATIENCE).await {
+                Ok(gate) => gate,
+                Err(busy) => {
+                    self.refuse_if_live()?;
+                    return Err(busy);
+                }
+            };
+            self.refuse_if_live()?;
+            Ok(Alone { _gate: gate })
+        })
+    }
+
+    pub(crate) fn refuse_if_live(&self) -> Result<()> {
+        match lease::live_leases(self.layout().out())?.into_iter().next() {
+            Some(holder) => Err(lease::live(self.layout(), holder)),
+            None => Ok(()),
+        }
+    }
+
+    /// Some columns of all clips, or of those that pass an SQL filter, in the newest version.
+    ///
+    /// # Errors
+    /// When they cannot be read, or the filter is wrong.
+    pub fn clips<'a>(
+        &'a self,
+        columns: &'a [&'a str],
+        filter: Option<&'a str>,
+    ) -> Pending<'a, Clips<'a>> {
+        Box::pin(async move {
+            let path = self.layout().clips();
+            let clips = self.latest_clips().await?;
+            let mut scan = clips.scan();
+            scan.project(columns).at("read", &path)?;
+            if let Some(filter) = filter {
+                scan.filter(filter).at("read", &path)?;
+            }
+            let stream = Box::pin(scan.try_into_stream().await.at("read", &path)?);
+            Ok(Clips { store: self, stream, version: clips.version_id() })
+        })
+    }
+
+    /// Replaces `columns` of the given clips (found by id) and the thresholds that the table
+    /// states, both or neither. The new version.
+    ///
+    /// # Errors
+    /// When reading, writing or committing fails.
+    pub fn rejudge<'a>(
+        &'a self,
+        _alone: &'a Alone,
+        columns: &'a [&'a str],
+        clips: &'a [Clip],
+        judge: &'a Value,
+    ) -> Pending<'a, u64> {
+        Box::pin(async move {
+            self.settle_judge().await?;
+            if !clips.is_empty() {
+                self.rewrite(columns, clips, Some(judge)).await?;
+            }
+            self.write_judge(judge).await
+        })
+    }
+
+    /// Replaces `columns` of the given clips, found by id; clips that are not in the table are left
+    /// out. Safe beside other writers, and idempotent. The new version.
+    ///
+    /// # Errors
+    /// [`StoreError::Contention`] when others win again and again; else as [`Store::rejudge`].
+    pub fn patch<'a>(&'a self, columns: &'a [&'a str], clips: &'a [Clip]) -> Pending<'a, u64> {
+        Box::pin(async move {
+            let _gate = Gate::shared(self.layout()).await?;
+            self.rewrite(columns, clips, None).await
+        })
+    }
+
+    async fn rewrite(
+        &self,
+        columns: &[&str],
+        clips: &[Clip],
+        judge: Option<&Value>,
+    ) -> Result<u64> {
+        let path = self.layout().clips();
+        let mut names = columns.to_vec();
+        names.push(CLIP_ID.name());
+        let rows = batch::from_rows_of(&CLIPS, &names, clips.iter().map(Clip::row))
+            .at("write to", &path)?;
+        for attempt in 0..ATTEMPTS {
+            let latest = Arc::new(self.latest_clips().await?);
+            let commit = rewrite_once(Arc::clone(&latest), rows.clone(), judge);
+            match Box::pin(commit).await {
+                Ok(version) => return Ok(version),
+                Err(error) if is_conflict(&error) => {
+                    tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
+                }
+                Err(error) => return Err(error).at("change columns of", &path),
+            }
+        }
+        Err(StoreError::Contention { path, attempts: ATTEMPTS })
+    }
+
+    /// The thresholds in the newest transaction, when the table's metadata do not have them yet.
+    pub(crate) async fn judge_under_way(&self, clips: &Dataset) -> Result<Option<Value>> {
+        let path = self.layout().clips();
+        let transaction = clips.read_transaction().await.at("read", &path)?;
+        let properties = transaction.and_then(|transaction| transaction.transaction_properties);
+        let Some(text) = properties.as_ref().and_then(|all| all.get(JUDGE)) else {
+            return Ok(None);
+        };
+        serde_json::from_str(text).map(Some).map_err(|source| StoreError::Meta {
+            path,
+            key: JUDGE,
+            source: Some(source),
+        })
+    }
+
+    /// Finishes what a [`Store::rejudge`] that died left to do.
+    pub(crate) async fn settle_judge(&self) -> Result<()> {
+        if let Some(judge) = self.judge_under_way(&self.latest_clips().await?).await? {
+            self.write_judge(&judge).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the thresholds to the table's metadata.
+    pub(crate) async fn write_judge(&self, judge: &Value) -> Result<u64> {
+        let path = self.layout().clips();
+        let text = judge.to_string();
+        for _ in 0..ATTEMPTS {
+            let mut clips = self.latest_clips().await?;
+            if clips.metadata().get(JUDGE) == Some(&text) {
+                return Ok(clips.version_id());
+            }
+            match clips.update_metadata([(JUDGE, text.as_str())]).await {
+                Ok(_) => return Ok(clips.version_id()),
+                Err(error) if is_conflict(&error) => {}
+                Err(error) => return Err(error).at("change the metadata of", &path),
+            }
+        }
+        Err(StoreError::Contention { path, attempts: ATTEMPTS })
+    }
+}
+
+async fn rewrite_once(
+    clips: Arc<Dataset>,
+    rows: arrow::array::RecordBatch,
+    judge: Option<&Value>,
+) -> lance::Result<u64> {
+    let mut merge =
+        MergeInsertBuilder::try_new(Arc::clone(&clips), vec![CLIP_ID.name().to_owned()])?;
+    merge
+        .when_matched(WhenMatched::UpdateAll)
+        .when_not_matched(WhenNotMatched::DoNothing)
+        .write_mode(MergeInsertWriteMode::RewriteColumns)
+        .skip_auto_cleanup(true);
+    let made = Box::pin(merge.try_build()?.execute_uncommitted_batches(vec![rows])).await?;
+    let mut transaction = made.transaction;
+    if let Some(judge) = judge {
+        let mut properties: HashMap<String, String> =
+            transaction.transaction_properties.as_deref().cloned().unwrap_or_default();
+        properties.insert(JUDGE.to_owned(), judge.to_string());
+        transaction.transaction_properties = Some(Arc::new(properties));
+    }
+    // No retries below: a conflict means that the rows must be looked at again.
+    let mut commit = CommitBuilder::new(clips).with_skip_auto_cleanup(true);
+    if let Some(rows) = made.affected_rows {
+        commit = commit.with_affected_rows(rows);
+    }
+    Ok(Box::pin(commit.execute(transaction)).await?.version_id())
+}
+
+#[cfg(test)]
+mod tests {
+    use curate_schemas::columns::{DROP_REASON, DROP_STAGE, MOTION, STATUS, VIDEO};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        CompactOptions,
+        testing::{Table, clip_id, unit_clips},
+    };
+
+    const VERDICT: [&str; 3] = ["status", "drop_stage", "drop_reason"];
+
+    fn dropped(mut clip: Clip) -> Clip {
+        clip.set(STATUS, "dropped".to_owned());
+        clip.set(DROP_STAGE, "motion".to_owned());
+        clip.set(DROP_REASON, "too_still".to_owned());
+        clip
+    }
+
+    /// Names and sizes of everything beside the manifests that holds rows or bytes.
+    fn data_files(table: &Table) -> std::collections::BTreeMap<std::path::PathBuf, u64> {
+        let mut found = std::collections::BTreeMap::new();
+        let mut folders = vec![table.store.layout().clips().join("data")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    found.insert(entry.path(), entry.metadata().unwrap().len());
+                }
+            }
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn verdicts_change_and_nothing_else() {
+        let table = Table::new().await;
+        table.add("a", &[0, 1]).await;
+        table.add("b", &[0]).await;
+        let before = data_files(&table);
+        let mut wanted = table.store.canonical().await.unwrap();
+        let alone = table.store.alone().await.unwrap();
+        let judge = json!({"motion": 0.3});
+        let clip = dropped(unit_clips("a", 1).swap_remove(1));
+        table.store.rejudge(&alone, &VERDICT, std::slice::from_ref(&clip), &judge).await.unwrap();
+        drop(alone);
+        let after = data_files(&table);
+        assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+        let added: u64 =
+            after.iter().filter(|(path, _)| !before.contains_key(*path)).map(|(_, b)| b).sum();
+        assert!(added > 0 && added < 10_000, "{added} bytes for three words");
+        assert_eq!(table.store.meta().await.unwrap().judge, judge);
+        let id = clip_id(&clip);
+        assert_eq!(table.store.clip(&id).await.unwrap().unwrap().get(STATUS).unwrap(), "dropped");
+        assert_eq!(table.store.video(&id).await.unwrap().unwrap(), *clip.get(VIDEO).unwrap());
+
+        // Back again, and the table is as before; also after merging and collecting.
+        let back = unit_clips("a", 1).swap_remove(1);
+        table.store.patch(&VERDICT, &[back]).await.unwrap();
+        let mut now = table.store.canonical().await.unwrap();
+        assert_eq!(now, wanted);
+        let options = CompactOptions { min_small_fragments: 2, ..CompactOptions::default() };
+        table.store.compact(&options).await.unwrap();
+        table.store.gc(&crate::GcOptions::default()).await.unwrap();
+        now = table.store.canonical().await.unwrap();
+        assert_eq!(now, std::mem::take(&mut wanted));
+    }
+
+    #[tokio::test]
+    async fn thresholds_and_verdicts_change_together() {
+        let table = Table::new().await;
+        table.add("a", &[0]).await;
+        let clip = dropped(unit_clips("a", 0).swap_remove(0));
+        let judge = json!({"motion": 0.7});
+        // What a process leaves that dies between the two commits.
+        table.store.rewrite(&VERDICT, &[clip], Some(&judge)).await.unwrap();
+        let stale = table.store.latest_clips().await.unwrap();
+        assert!(!stale.metadata()[JUDGE].contains("0.7"));
+        assert_eq!(table.store.meta().await.unwrap().judge, judge);
+        // The next writer finishes it before it writes anything itself.
+        table.store.recover(None).await.unwrap();
+        table.add("b", &[0]).await;
+        assert_eq!(table.store.meta().await.unwrap().judge, judge);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_alone_beside_a_run() {
+        let table = Table::new().await;
+        let lease = table.lease("at-work").await;
+        let error = table.store.alone().await.unwrap_err();
+        assert!(error.to_string().contains("at-work"), "{error}");
+        drop(lease);
+        table.store.alone().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn patches_of_many_processes_all_arrive() {
+        let table = Table::new().await;
+        table.add("a", &[0, 1, 2]).await;
+        let jobs = (0..3_u32).map(|unit| {
+            let store = table.store.clone();
+            async move {
+                let clips: Vec<Clip> = unit_clips("a", unit)
+                    .into_iter()
+                    .map(|clip| clip.with(MOTION, unit as f32))
+                    .collect();
+                store.patch(&["motion"], &clips).await.unwrap();
+            }
+        });
+        futures::future::join_all(jobs).await;
+        let mut clips = table.store.clips(&["unit_id", "motion"], None).await.unwrap();
+        let mut seen = 0;
+        while let Some(batch) = clips.next_batch().await.unwrap() {
+            for clip in batch {
+                let unit = clip.get(curate_schemas::columns::UNIT_ID).unwrap();
+                let wanted = (0..3).find(|i| *unit == crate::testing::unit("a", *i).to_string());
+                assert_eq!(clip.get(MOTION).copied(), wanted.map(|i| i as f32));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 9);
+    }
+}
