@@ -22,7 +22,9 @@ pub mod unit;
 
 pub use config::{Document, Problems, RunConfig, Score};
 pub use error::{BuildError, ClipError, ConfigError, RunError, StageFault, UnitError};
-pub use frame::{Frame, FrameNeed, FramePair, Frames, Grid, Pairs};
+pub use frame::{
+    Chain, Frame, FrameNeed, FramePair, Frames, Grey, Grid, Later, Pairs, VectorNeed, Vectors,
+};
 pub use observer::{NoObserver, Observer, StageTimes};
 pub use plan::{Plan, PlannedStage};
 pub use run::{Planned, Provenance, Report, Shares, Sink, StageReport, UnitResult, run};

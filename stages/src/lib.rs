@@ -5,6 +5,7 @@
 
 pub mod clip;
 pub mod probe;
+mod sample;
 pub mod scenes;
 pub mod sources;
 

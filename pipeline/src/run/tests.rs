@@ -58,7 +58,7 @@ impl Split for FakeSplit {
             // Up to three kilobytes of pixels: less than a batch, or more than the whole bound.
             let bytes = 24 + (dice(id.as_str()) >> 8) as usize % 3000;
             let frame = crate::Frame { pts: 0, width: 1, height: 1, rgb: vec![0; bytes] };
-            let frames = Frames { grid: vec![frame], pairs: vec![] };
+            let frames = Frames { grid: vec![frame], ..Frames::default() };
             if out.clip(clip, frames).is_err() {
                 break;
             }
@@ -114,7 +114,7 @@ impl StageConfig for FakeMeasure {
     }
     fn frames(&self) -> crate::FrameNeed {
         let grid = Some(crate::Grid { per_second: 1.0, max_side: 1 });
-        crate::FrameNeed { grid, pairs: None }
+        crate::FrameNeed { grid, ..crate::FrameNeed::default() }
     }
     fn measuring(&self) -> Json {
         Json::Null

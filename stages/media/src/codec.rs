@@ -9,7 +9,7 @@ use std::ffi::c_int;
 use ffmpeg_next::ffi;
 
 use crate::{
-    MediaError,
+    DecodeOptions, MediaError,
     error::describe,
     frame::AvFrame,
     input::Input,
@@ -39,7 +39,11 @@ pub(crate) struct Codec {
 unsafe impl Send for Codec {}
 
 impl Codec {
-    pub(crate) fn open(input: &Input, stream: usize, threads: usize) -> Result<Self, MediaError> {
+    pub(crate) fn open(
+        input: &Input,
+        stream: usize,
+        options: &DecodeOptions,
+    ) -> Result<Self, MediaError> {
         let parameters = input.parameters(stream);
         let Some(decoder) = find_decoder(parameters) else {
             return Err(MediaError::UnsupportedCodec { codec: codec_name(parameters) });
@@ -56,7 +60,10 @@ impl Codec {
             (*context).opaque = codec.tap.token();
             (*context).pkt_timebase = input.stream(stream).time_base;
             (*context).framerate = input.stream(stream).avg_frame_rate;
-            (*context).thread_count = thread_count(threads);
+            (*context).thread_count = thread_count(options.threads);
+            if options.motion_vectors {
+                (*context).export_side_data |= ffi::AV_CODEC_EXPORT_DATA_MVS as c_int;
+            }
             if code < 0 { code } else { ffi::avcodec_open2(context, decoder, std::ptr::null_mut()) }
         };
         if code < 0 {

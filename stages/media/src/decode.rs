@@ -80,7 +80,7 @@ impl Decoder {
     /// not start.
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
         let (mut input, info) = probe::open(path, &options.limits)?;
-        let codec = Codec::open(&input, info.video.index, options.threads)?;
+        let codec = Codec::open(&input, info.video.index, options)?;
         let nal = Nal::new(input.parameters(info.video.index));
         let segment = options.segment.unwrap_or_default();
         let pending = match segment.start {

@@ -23,6 +23,7 @@ mod convert;
 mod decode;
 mod error;
 mod frame;
+mod grey;
 mod hsv;
 mod input;
 mod limits;
@@ -44,6 +45,7 @@ mod segments;
 mod sheet;
 mod shrink;
 mod small;
+mod vectors;
 mod yuv;
 
 pub use self::{
@@ -53,6 +55,7 @@ pub use self::{
     decode::Decoder,
     error::MediaError,
     frame::Frame,
+    grey::GreyConverter,
     hsv::{Hsv, hsv},
     limits::Limits,
     log::init,
@@ -64,5 +67,6 @@ pub use self::{
     segments::segments,
     sheet::{SheetCell, contact_sheet},
     small::SmallFrame,
+    vectors::{MotionVector, PictureKind},
     yuv::sum_abs_diff,
 };

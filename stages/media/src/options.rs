@@ -20,6 +20,8 @@ pub struct DecodeOptions {
     pub limits: Limits,
     /// Which part to decode; `None` is all of it.
     pub segment: Option<Segment>,
+    /// Whether frames carry the codec's motion vectors.
+    pub motion_vectors: bool,
 }
 
 /// What decoding came to so far.

@@ -104,6 +104,14 @@ impl Pieces {
         self.first
     }
 
+    /// PTS from which on frames of the open piece are part of its clip: what is before is trimmed.
+    pub(crate) fn from(&self) -> i64 {
+        match self.pts.front() {
+            Some(first) if self.cut_in == Edge::Cut => first + self.time_base.ticks(self.trim_s),
+            _ => i64::MIN,
+        }
+    }
+
     /// The next piece that is certain, when no frame before `settled` can become a cut any more.
     /// Call until it gives none.
     pub(crate) fn next(&mut self, settled: u64) -> Option<Option<Piece>> {
@@ -151,14 +159,13 @@ impl Pieces {
     fn close(&mut self, end: u64, cut_out: Edge) -> Option<Piece> {
         let count = (end - self.first) as usize;
         let end_pts = self.pts.get(count).copied().unwrap_or(self.end_pts);
-        let (first, cut_in) = (self.first, self.cut_in);
+        let (first, cut_in, from) = (self.first, self.cut_in, self.from());
         let pts: Vec<i64> = self.pts.drain(..count).collect();
         self.first = end;
         self.cut_in = cut_out;
         self.cuts = self.cuts.split_off(&(end + 1));
 
         let trim = self.time_base.ticks(self.trim_s);
-        let from = if cut_in == Edge::Cut { pts.first()? + trim } else { i64::MIN };
         let until = if cut_out == Edge::Cut { end_pts - trim } else { i64::MAX };
         let skip = pts.partition_point(|pts| *pts < from);
         let take = pts.partition_point(|pts| *pts < until);

@@ -1,10 +1,11 @@
 //! What the split knows of a clip when it leaves: its row and its thumbnail.
 
-use curate_media::{Filter, Picture, PixelFormat, Size, SourceInfo, encode_jpeg, resize};
+use curate_media::{Filter, Picture, PixelFormat, SourceInfo, encode_jpeg, resize};
 use curate_pipeline::{Frame, Unit};
 use curate_schemas::{Clip, ClipId, Span, columns as c};
 
 use super::pieces::Piece;
+use crate::sample::fit;
 
 const THUMB_SIDE: u32 = 320;
 const THUMB_QUALITY: u8 = 85;
@@ -16,17 +17,15 @@ pub(super) struct Origin<'a> {
     pub(super) split_id: &'a str,
 }
 
-/// A JPEG of the middle grid frame, or of the clip's first frame when it has none.
-pub(super) fn thumb(grid: &[Frame], small: Option<Picture>) -> Option<Vec<u8>> {
-    let picture = match grid.get(grid.len() / 2) {
-        Some(frame) => Some(Picture {
-            width: frame.width,
-            height: frame.height,
-            format: PixelFormat::Rgb8,
-            data: frame.rgb.clone(),
-        }),
-        None => small,
-    }?;
+/// A JPEG of the middle grid frame.
+pub(super) fn thumb(grid: &[Frame]) -> Option<Vec<u8>> {
+    let frame = grid.get(grid.len() / 2)?;
+    let picture = Picture {
+        width: frame.width,
+        height: frame.height,
+        format: PixelFormat::Rgb8,
+        data: frame.rgb.clone(),
+    };
     let size = fit(picture.width, picture.height, THUMB_SIDE);
     let sized =
         if picture.size() == size { picture } else { resize(&picture, size, Filter::Area).ok()? };
@@ -66,16 +65,4 @@ pub(super) fn clip(origin: &Origin<'_>, piece: &Piece, thumb: Option<Vec<u8>>) -
     clip.put(c::THUMB, thumb);
     clip.put(c::EXTRA, source.extra.clone());
     clip
-}
-
-/// The largest size of the same shape whose longer side is at most `max_side`; never larger.
-pub(super) fn fit(width: u32, height: u32, max_side: u32) -> Size {
-    let longer = width.max(height).max(1);
-    if longer <= max_side {
-        return Size::new(width.max(1), height.max(1));
-    }
-    let side = |side: u32| {
-        (f64::from(side) * f64::from(max_side) / f64::from(longer)).round().max(1.0) as u32
-    };
-    Size::new(side(width), side(height))
 }

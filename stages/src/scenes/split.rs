@@ -1,33 +1,27 @@
-//! The one analysis decode: every frame small for the detectors, a grid and pairs for the later
-//! stages, a thumbnail for every clip.
+//! The one analysis decode: every frame small for the detectors, frames for the later stages
+//! (`crate::sample`), a thumbnail for every clip.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use curate_media::{
-    Converter, DecodeAhead, DecodeOptions, Filter, Limits, MediaError, PixelFormat, Segment, Size,
-    SmallFrame, SourceInfo, analysis_size,
+    Converter, DecodeAhead, DecodeOptions, Limits, MediaError, PixelFormat, Segment, Size,
+    SourceInfo, analysis_size,
 };
 use curate_pipeline::{
-    BuildContext, Emit, Frame, FrameNeed, FramePair, Frames, Grid, Split, SplitReport, Unit,
-    UnitError,
+    BuildContext, Emit, FrameNeed, Grid, Split, SplitReport, Stopped, Unit, UnitError,
 };
-use curate_schemas::TimeBase;
 
 use super::{
     ScenesConfig,
     detect::Detector,
     pieces::{Edge, Piece, Pieces},
-    row::{self, Origin, fit},
+    row::{self, Origin},
     score::Scorer,
 };
+use crate::sample::{Picked, Sampler, Sampling};
 
 /// Thumbnails are picked from this grid.
 pub(super) const THUMB_GRID: Grid = Grid { per_second: 1.0, max_side: 320 };
-/// More of them need not wait for a clip's end.
-const MOST_THUMBS: usize = 64;
 /// How many frames are decoded between two reports of progress.
 const PROGRESS_EVERY: u64 = 32;
 
@@ -38,8 +32,8 @@ pub(super) struct Scenes {
     split_id: String,
     /// What later stages need.
     need: FrameNeed,
-    /// That and the thumbnails' grid.
-    grid: Grid,
+    /// For the chain of one clip.
+    memory: u64,
     threads: usize,
     limits: Limits,
     /// For one unit in all.
@@ -48,13 +42,11 @@ pub(super) struct Scenes {
 
 impl Scenes {
     pub(super) fn new(config: ScenesConfig, context: &BuildContext<'_>) -> Self {
-        let need = context.need;
-        let with_thumbs = need.merge(FrameNeed { grid: Some(THUMB_GRID), pairs: None });
         Self {
             config,
             split_id: context.split_id.to_owned(),
-            need,
-            grid: with_thumbs.grid.unwrap_or(THUMB_GRID),
+            need: context.need,
+            memory: context.run.memory,
             threads: context.run.decode_threads,
             patience: Duration::from_secs_f64(context.run.unit_timeout_seconds),
             limits: Limits {
@@ -75,7 +67,12 @@ impl Split for Scenes {
         let fail = |error: MediaError| unit_error(&error);
         let segment = (unit.start.is_some() || unit.end.is_some())
             .then_some(Segment { start: unit.start, end: unit.end });
-        let options = DecodeOptions { threads: self.threads, limits: self.limits.clone(), segment };
+        let options = DecodeOptions {
+            threads: self.threads,
+            limits: self.limits.clone(),
+            segment,
+            motion_vectors: self.need.vectors.is_some(),
+        };
         let mut decoder = DecodeAhead::open(&unit.source.path, &options).map_err(fail)?;
         let info = decoder.info().clone();
         // Waiting for room downstream is no fault of the file's, so only decoding counts.
@@ -98,10 +95,8 @@ impl Split for Scenes {
             decoding += asked.elapsed();
             match next {
                 Ok(Some(frame)) => {
-                    pass.frame(&frame).map_err(fail)?;
-                    if pass.emit_settled(out).is_err() {
-                        return Err(unit_error(&MediaError::Cancelled));
-                    }
+                    pass.frame(frame).map_err(fail)?;
+                    pass.emit_settled(out).map_err(fail)?;
                     if pass.frames - reported >= PROGRESS_EVERY {
                         out.decoded(pass.frames - reported);
                         reported = pass.frames;
@@ -139,9 +134,7 @@ impl Split for Scenes {
                 transient: false,
             });
         }
-        if pass.finish(cut_out, out).is_err() {
-            return Err(unit_error(&MediaError::Cancelled));
-        }
+        pass.finish(cut_out, out).map_err(fail)?;
         Ok(SplitReport {
             frames_decoded: stats.frames + stats.skipped,
             frames_source: stats.frames,
@@ -151,35 +144,19 @@ impl Split for Scenes {
     }
 }
 
-/// What is kept of a frame until its clip leaves.
-struct Mark {
-    index: u64,
-    /// The analysis picture, until a grid frame or a settled neighbour makes it superfluous.
-    small: Option<SmallFrame>,
-    grid: Option<Frame>,
-}
-
 /// One unit under way.
 struct Pass<'a> {
     stage: &'a Scenes,
     unit: &'a Unit,
     info: SourceInfo,
-    time_base: TimeBase,
     analysis: Size,
     small: Converter,
-    large: Converter,
     scorer: Scorer,
     detectors: Vec<Detector>,
     pieces: Pieces,
-    /// Frames of the open piece and later, with something to remember.
-    marks: VecDeque<Mark>,
-    pairs: VecDeque<(u64, u64, FramePair)>,
-    open_pair: Option<(u64, Frame)>,
+    sampler: Sampler,
     frames: u64,
     settled: u64,
-    origin: i64,
-    next_grid: u64,
-    next_pair: u64,
 }
 
 impl<'a> Pass<'a> {
@@ -187,38 +164,38 @@ impl<'a> Pass<'a> {
         let (config, time_base) = (&stage.config, info.video.time_base);
         let with_edges = config.detectors.iter().any(|d| d.weights().edges > 0.0);
         let cut_in = if unit.start.is_some() { Edge::Unit } else { Edge::Source };
+        let sampling = Sampling {
+            need: stage.need,
+            thumbs: THUMB_GRID,
+            time_base,
+            fps: info.video.avg_fps,
+            chain_bytes: stage.memory,
+        };
         Self {
             analysis: analysis_size(info.video.width, info.video.height),
             small: Converter::new(PixelFormat::Bgr8),
-            large: Converter::new(PixelFormat::Rgb8),
             scorer: Scorer::new(with_edges),
             detectors: config.detectors.iter().map(super::DetectorConfig::build).collect(),
             pieces: Pieces::new(time_base, config.max_s, config.trim_s, cut_in),
-            marks: VecDeque::new(),
-            pairs: VecDeque::new(),
-            open_pair: None,
+            sampler: Sampler::new(sampling),
             frames: 0,
             settled: 0,
-            origin: 0,
-            next_grid: 0,
-            next_pair: 0,
             stage,
             unit,
             info,
-            time_base,
         }
     }
 
-    fn frame(&mut self, frame: &curate_media::Frame) -> Result<(), MediaError> {
+    fn frame(&mut self, frame: curate_media::Frame) -> Result<(), MediaError> {
         let index = self.frames;
         if index == 0 {
-            self.origin = frame.pts;
             self.analysis = analysis_size(frame.width(), frame.height());
         }
         self.frames += 1;
         // The detectors see the frame as stored: turning it changes no mean.
         let small = frame.small(&mut self.small, self.analysis)?;
         let delta = self.scorer.push(&small)?;
+        small.recycle(&mut self.small);
         self.pieces.frame(frame.pts, frame.duration);
         let mut settled = u64::MAX;
         for detector in &mut self.detectors {
@@ -228,136 +205,35 @@ impl<'a> Pass<'a> {
             settled = settled.min(detector.settled(index));
         }
         self.settled = settled;
-
-        let time = self.time_base.seconds(frame.pts - self.origin);
-        let slot = (time * self.stage.grid.per_second + 1e-6).floor().max(0.0) as u64;
-        let grid = if slot >= self.next_grid {
-            self.next_grid = slot + 1;
-            Some(self.picture(frame, self.stage.grid.max_side)?)
-        } else {
-            None
-        };
-        self.pair(frame, index, time)?;
-        self.forget_small_pictures();
-        self.marks.push_back(Mark { index, small: Some(small), grid });
-        self.thin_out();
-        Ok(())
+        self.sampler.push(index, frame)
     }
 
-    /// When no later stage wants the grid it only serves thumbnails, and a scene may be as long as
-    /// the recipe likes: every other frame is forgotten when there are many.
-    fn thin_out(&mut self) {
-        let kept = |mark: &&mut Mark| mark.grid.is_some();
-        if self.stage.need.grid.is_some()
-            || self.marks.iter().filter(|mark| mark.grid.is_some()).count() <= MOST_THUMBS
-        {
-            return;
-        }
-        for (number, mark) in self.marks.iter_mut().filter(kept).enumerate() {
-            if number % 2 == 1 {
-                mark.grid = None;
-            }
-        }
-    }
-
-    /// Collects pairs for motion, when some stage needs them.
-    fn pair(
-        &mut self,
-        frame: &curate_media::Frame,
-        index: u64,
-        time: f64,
-    ) -> Result<(), MediaError> {
-        let Some(need) = self.stage.need.pairs else { return Ok(()) };
-        if let Some((first_index, first)) = &self.open_pair {
-            let gap_s = self.time_base.seconds(frame.pts - first.pts);
-            if gap_s + 1e-6 < need.gap_s {
-                return Ok(());
-            }
-            let (first_index, first) = (*first_index, first.clone());
-            let second = self.picture(frame, need.max_side)?;
-            self.open_pair = None;
-            self.pairs.push_back((first_index, index, FramePair { first, second, gap_s }));
-        }
-        let slot = (time / need.every_s + 1e-6).floor().max(0.0) as u64;
-        if self.open_pair.is_none() && slot >= self.next_pair {
-            self.next_pair = slot + 1;
-            self.open_pair = Some((index, self.picture(frame, need.max_side)?));
-        }
-        Ok(())
-    }
-
-    fn picture(&mut self, frame: &curate_media::Frame, max_side: u32) -> Result<Frame, MediaError> {
-        let (width, height) = frame.display_size();
-        let size = fit(width, height, max_side);
-        let picture = frame.picture(&mut self.large, size, Filter::Area, true)?;
-        Ok(Frame {
-            pts: frame.pts,
-            width: picture.width,
-            height: picture.height,
-            rgb: picture.data,
-        })
-    }
-
-    /// Small pictures are only kept where a clip may still begin: at the first frame of the open
-    /// piece and among frames that are not settled.
-    fn forget_small_pictures(&mut self) {
-        let (first, settled) = (self.pieces.first(), self.settled);
-        for mark in self.marks.iter_mut().rev() {
-            if mark.index != first && mark.index < settled {
-                let Some(small) = mark.small.take() else { break };
-                small.recycle(&mut self.small);
-            }
-        }
-        self.marks.retain(|mark| mark.small.is_some() || mark.grid.is_some());
-    }
-
-    fn emit_settled(&mut self, out: &mut dyn Emit) -> Result<(), curate_pipeline::Stopped> {
+    fn emit_settled(&mut self, out: &mut dyn Emit) -> Result<(), MediaError> {
         while let Some(piece) = self.pieces.next(self.settled) {
             self.emit(piece, out)?;
         }
-        Ok(())
+        // Whether the newest frame still fits into the open piece shows when the next one comes.
+        self.sampler.place_before(self.settled.min(self.frames.saturating_sub(1)))
     }
 
-    fn finish(
-        &mut self,
-        cut_out: Edge,
-        out: &mut dyn Emit,
-    ) -> Result<(), curate_pipeline::Stopped> {
+    fn finish(&mut self, cut_out: Edge, out: &mut dyn Emit) -> Result<(), MediaError> {
         while let Some(piece) = self.pieces.finish(cut_out) {
             self.emit(piece, out)?;
         }
         Ok(())
     }
 
-    fn emit(
-        &mut self,
-        piece: Option<Piece>,
-        out: &mut dyn Emit,
-    ) -> Result<(), curate_pipeline::Stopped> {
+    /// Sends the piece that `pieces` has just closed, unless trimming left nothing of it.
+    fn emit(&mut self, piece: Option<Piece>, out: &mut dyn Emit) -> Result<(), MediaError> {
+        self.sampler.place_before(self.pieces.first())?;
+        let end = piece.as_ref().map_or(0, |piece| piece.end);
+        let Picked { grid, mut frames } = self.sampler.finish(end, self.pieces.from())?;
         let Some(piece) = piece else { return Ok(()) };
-        let inside = |index: u64| piece.first <= index && index < piece.end;
-        let mut grid = Vec::new();
-        let mut small = None;
-        while self.marks.front().is_some_and(|mark| mark.index < piece.end) {
-            let Some(mark) = self.marks.pop_front() else { break };
-            if inside(mark.index) {
-                grid.extend(mark.grid);
-                small = small.or(mark.small);
-            }
-        }
-        let mut pairs = Vec::new();
-        while self.pairs.front().is_some_and(|(first, ..)| *first < piece.end) {
-            let Some((first, second, pair)) = self.pairs.pop_front() else { break };
-            if inside(first) && inside(second) {
-                pairs.push(pair);
-            }
-        }
         let origin = Origin { unit: self.unit, info: &self.info, split_id: &self.stage.split_id };
-        let small = small.and_then(|small| small.picture(PixelFormat::Rgb8).ok());
-        let clip = row::clip(&origin, &piece, row::thumb(&grid, small));
-        if self.stage.need.grid.is_none() {
-            grid.clear();
+        let clip = row::clip(&origin, &piece, row::thumb(&grid));
+        if self.stage.need.grid.is_some() {
+            frames.grid = grid;
         }
-        out.clip(clip, Frames { grid, pairs })
+        out.clip(clip, frames).map_err(|Stopped| MediaError::Cancelled)
     }
 }
