@@ -97,6 +97,19 @@ pub(crate) enum Command {
         #[arg(long)]
         recipe: Option<PathBuf>,
     },
+    /// Move thresholds: judge every clip again from its measured values.
+    ///
+    /// No video is read and no model runs; only verdicts are written, in one new version.
+    Refilter {
+        /// The table's folder.
+        out: PathBuf,
+        /// A threshold, such as `motion.min=0.03`; `none` takes it away. May be given again.
+        #[arg(long, value_name = "STAGE.SETTING=VALUE")]
+        set: Vec<String>,
+        /// Only show what would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Write a clip's file.
     Extract {
         /// The table's folder.

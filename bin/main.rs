@@ -7,6 +7,7 @@
 mod cli;
 mod commands;
 mod env;
+mod judges;
 mod progress;
 mod recipe;
 mod report;

@@ -78,10 +78,11 @@ pub(crate) fn stored_stage(
 ) -> anyhow::Result<Arc<dyn StageConfig>> {
     let mut problems = Problems::default();
     let config = (entry.parse)(&mut settings_table(&[measuring, judging]), &mut problems);
+    config.validate(&mut problems);
     match problems.into_errors().first() {
         None => Ok(Arc::from(config)),
         Some(problem) => Err(anyhow::anyhow!(
-            "the table's thresholds of `{}` are not those of this version of curate: {problem}",
+            "the thresholds of `{}` cannot be used by this version of curate: {problem}",
             entry.kind
         )),
     }

@@ -7,6 +7,7 @@ mod commands;
 mod files;
 mod kills;
 mod pylance;
+mod refilter;
 mod runs;
 mod scenes;
 mod util;

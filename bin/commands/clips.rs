@@ -3,19 +3,17 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::Context as _;
-use curate_pipeline::{Bound, Check, StageConfig};
+use curate_pipeline::{Bound, Check};
 use curate_schemas::{Clip, ClipId, columns as c};
-use curate_stages::STAGES;
-use curate_store::{Store, TableMeta};
-use serde_json::Value as Json;
+use curate_store::Store;
 
 use crate::{
     Exit, UsageError,
-    recipe::{Recipe, stored_stage},
+    judges::{Judge, judges},
+    recipe::Recipe,
 };
 
 async fn find(out: &Path, id: &str) -> anyhow::Result<(Store, ClipId, Clip)> {
@@ -43,29 +41,16 @@ fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The stages by which a table is judged, in order.
-fn judges(meta: &TableMeta) -> anyhow::Result<Vec<(&'static str, Arc<dyn StageConfig>)>> {
-    let mut judges = Vec::new();
-    let split = &meta.split["split"];
-    for judge in meta.judge.as_array().map_or(&[][..], Vec::as_slice) {
-        let kind = judge["stage"].as_str().unwrap_or_default();
-        // The last stage of every plan writes bytes; it is not in the registry and judges nothing.
-        let Some(entry) = STAGES.iter().find(|entry| entry.kind == kind) else { continue };
-        let measuring = if split["kind"] == kind { &split["settings"] } else { &Json::Null };
-        let config = stored_stage(entry, measuring, &judge["settings"])
-            .context("give a recipe with --recipe")?;
-        judges.push((entry.kind, config));
-    }
-    Ok(judges)
-}
-
 pub(crate) async fn why(out: &Path, id: &str, recipe: Option<&Path>) -> anyhow::Result<Exit> {
     let (store, id, clip) = find(out, id).await?;
     let judges = match recipe {
-        None => judges(&store.meta().await?)?,
+        None => judges(&store.meta().await?).context("give a recipe with --recipe")?,
         Some(path) => {
             let stages = Recipe::load(path)?.plan.stages;
-            stages.into_iter().map(|stage| (stage.kind, stage.config)).collect()
+            stages
+                .into_iter()
+                .map(|stage| Judge { kind: stage.kind, config: stage.config })
+                .collect()
         }
     };
     let mut stdout = std::io::stdout().lock();
@@ -81,7 +66,7 @@ pub(crate) async fn why(out: &Path, id: &str, recipe: Option<&Path>) -> anyhow::
     let words =
         [c::STATUS, c::DROP_STAGE, c::DROP_REASON, c::ERROR_KIND, c::ERROR_MESSAGE].map(text);
     writeln!(stdout, "status  {}", words.join(" ").trim_end())?;
-    for (kind, config) in judges {
+    for Judge { kind, config } in judges {
         for check in config.checks(&clip) {
             let verdict = match (check.value, check.passes()) {
                 (None, _) => "not judged",

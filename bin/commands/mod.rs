@@ -2,6 +2,7 @@
 
 mod clips;
 mod query;
+mod refilter;
 mod run;
 mod table;
 mod try_one;
@@ -48,6 +49,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Try { video, sheet } => try_one::run(&video, sheet, runtime.handle()),
         Command::Why { out, clip_id, recipe } => {
             runtime.block_on(clips::why(&out, &clip_id, recipe.as_deref()))
+        }
+        Command::Refilter { out, set, dry_run } => {
+            let sets = refilter::some(set)?;
+            runtime.block_on(refilter::refilter(&out, &sets, dry_run))
         }
         Command::Extract { out, clip_id, output } => {
             runtime.block_on(clips::extract(&out, &clip_id, output))

@@ -1,11 +1,10 @@
 //! A frame as the scene detectors see it: small, in planes, with its buffers used again.
 //!
 //! Every frame of every video is turned into one of these, so nothing is done that only a picture
-//! needs: the planes are never interleaved, and no buffer is allocated or cleared per frame. The
-//! picture itself is made when somebody wants to look at it, which is rare.
+//! needs: the planes are never interleaved, and no buffer is allocated or cleared per frame.
 
 use crate::{
-    Converter, Filter, Frame, Hsv, MediaError, Picture, PixelFormat, Size, color, hsv,
+    Converter, Filter, Frame, Hsv, MediaError, Picture, Size, color, hsv,
     hsv::planes_to_hsv,
     yuv::{Coefficients, to_bgr},
 };
@@ -62,21 +61,6 @@ impl SmallFrame {
             Pixels::Packed(picture) => *out = hsv(picture)?,
         }
         Ok(())
-    }
-
-    /// The frame as a picture.
-    ///
-    /// # Errors
-    /// `convert` for empty or enormous sizes.
-    pub fn picture(&self, format: PixelFormat) -> Result<Picture, MediaError> {
-        match &self.pixels {
-            Pixels::Yuv([y, u, v], by) => {
-                let mut bgr = [vec![], vec![], vec![]];
-                to_bgr([y, u, v], bgr.each_mut(), *by);
-                Picture::from_planes(&bgr, self.size, format)
-            }
-            Pixels::Packed(picture) => picture.to_format(format),
-        }
     }
 
     /// Gives the buffers back, for the next frame.
