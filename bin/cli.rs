@@ -27,6 +27,10 @@ pub(crate) enum Command {
         /// Try units again that failed, are partial or were quarantined.
         #[arg(long, value_enum)]
         retry: Option<Retry>,
+        /// Measure again, on clips that are in the table, what the recipe measures otherwise, and
+        /// fill in what clips lack that a moved threshold let in.
+        #[arg(long)]
+        backfill: bool,
         /// Which thresholds count when the recipe's differ from the table's.
         #[arg(long, value_enum)]
         judge: Option<JudgeBy>,

@@ -4,6 +4,7 @@
 //! adapts the engine to the table (`sink.rs`), the sources to the engine (`units.rs`) and the
 //! engine's calls to a person's eyes (`progress.rs`). stdout is data, stderr is everything else.
 
+mod backfill;
 mod cli;
 mod commands;
 mod env;

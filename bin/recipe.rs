@@ -176,7 +176,11 @@ impl Recipe {
             stage.config = stored_stage(entry, &stage.config.measuring(), &stored["settings"])
                 .context("use `--judge file`")?;
         }
-        self.plan.judge = judge.clone();
+        // Stages that the table does not know yet keep their own.
+        let stages = self.plan.stages.iter();
+        self.plan.judge = stages
+            .map(|stage| json!({ "stage": stage.kind, "settings": stage.config.judging() }))
+            .collect();
         Ok(())
     }
 

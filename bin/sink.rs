@@ -43,7 +43,7 @@ fn cannot_spool(folder: &Path, error: &std::io::Error) -> RunError {
 
 /// The clips of one attempt at a unit.
 #[derive(Debug, Default)]
-struct Spooled {
+pub(crate) struct Spooled {
     clips: Vec<(Clip, Parts)>,
     file: Option<File>,
     path: PathBuf,
@@ -51,6 +51,29 @@ struct Spooled {
 }
 
 impl Spooled {
+    /// The clips, without their bytes.
+    pub(crate) fn clips(&self) -> impl Iterator<Item = &Clip> {
+        self.clips.iter().map(|(clip, _)| clip)
+    }
+
+    /// Adds a clip, whose bytes go to the attempt's scratch file.
+    pub(crate) fn push(
+        &mut self,
+        folder: &Path,
+        ticket: u64,
+        mut clip: Clip,
+    ) -> Result<(), RunError> {
+        let mut parts = [None; SPOOLED.len()];
+        for (part, column) in parts.iter_mut().zip(SPOOLED) {
+            if let Some(bytes) = clip.take(column) {
+                let written = self.append(folder, ticket, &bytes);
+                *part = Some(written.map_err(|error| cannot_spool(folder, &error))?);
+            }
+        }
+        self.clips.push((clip, parts));
+        Ok(())
+    }
+
     /// Writes bytes to the attempt's scratch file; where they lie.
     fn append(
         &mut self,
@@ -86,7 +109,7 @@ impl Drop for Spooled {
 struct Ready {
     id: UnitId,
     row: UnitRow,
-    spooled: Spooled,
+    spooled: Arc<Spooled>,
 }
 
 /// Commits whole units to the table.
@@ -132,7 +155,8 @@ impl<'a> TableSink<'a> {
         let mut units = std::mem::take(&mut self.ready);
         while !units.is_empty() {
             let rows: Vec<UnitRow> = units.iter().map(|unit| unit.row.clone()).collect();
-            let batches = Batches { units: units.clone(), unit: 0, clip: 0 };
+            let batches =
+                Batches::new(units.iter().map(|unit| Arc::clone(&unit.spooled)).collect());
             let outcome = self.runtime.block_on(async {
                 let staged = self.store.stage(self.lease, batches).await?;
                 let receipt = Receipt::write(self.lease, rows, staged)?;
@@ -157,23 +181,15 @@ impl<'a> TableSink<'a> {
 }
 
 impl Sink for TableSink<'_> {
-    fn clip(&mut self, ticket: u64, mut clip: Clip) -> Result<(), RunError> {
+    fn clip(&mut self, ticket: u64, clip: Clip) -> Result<(), RunError> {
         let folder = self.lease.dir().spool();
-        let spooled = self.open.entry(ticket).or_default();
-        let mut parts = [None; SPOOLED.len()];
-        for (part, column) in parts.iter_mut().zip(SPOOLED) {
-            if let Some(bytes) = clip.take(column) {
-                let written = spooled.append(&folder, ticket, &bytes);
-                *part = Some(written.map_err(|error| cannot_spool(&folder, &error))?);
-            }
-        }
-        spooled.clips.push((clip, parts));
-        Ok(())
+        self.open.entry(ticket).or_default().push(&folder, ticket, clip)
     }
 
     fn unit(&mut self, ticket: u64, result: &UnitResult, row: UnitRow) -> Result<(), RunError> {
         let mut spooled = self.open.remove(&ticket).unwrap_or_default();
         spooled.clips.sort_by_key(|(clip, _)| clip.get(c::START_PTS).copied());
+        let spooled = Arc::new(spooled);
         self.ready.push(Arc::new(Ready { id: result.unit.id.clone(), row, spooled }));
         Ok(())
     }
@@ -189,10 +205,16 @@ impl Sink for TableSink<'_> {
 }
 
 /// Reads spooled clips back, a bounded batch at a time.
-struct Batches {
-    units: Vec<Arc<Ready>>,
+pub(crate) struct Batches {
+    units: Vec<Arc<Spooled>>,
     unit: usize,
     clip: usize,
+}
+
+impl Batches {
+    pub(crate) fn new(units: Vec<Arc<Spooled>>) -> Self {
+        Self { units, unit: 0, clip: 0 }
+    }
 }
 
 impl Iterator for Batches {
@@ -202,7 +224,7 @@ impl Iterator for Batches {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while bytes < BATCH_BYTES && batch.len() < BATCH_ROWS {
             let Some(unit) = self.units.get(self.unit) else { break };
-            let Some((clip, parts)) = unit.spooled.clips.get(self.clip) else {
+            let Some((clip, parts)) = unit.clips.get(self.clip) else {
                 self.unit += 1;
                 self.clip = 0;
                 continue;
@@ -210,7 +232,7 @@ impl Iterator for Batches {
             self.clip += 1;
             let mut clip = clip.clone();
             for (part, column) in parts.iter().zip(SPOOLED) {
-                let (Some((offset, length)), Some(file)) = (part, &unit.spooled.file) else {
+                let (Some((offset, length)), Some(file)) = (part, &unit.file) else {
                     continue;
                 };
                 let mut read = vec![0; *length];

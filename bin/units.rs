@@ -89,6 +89,13 @@ pub(crate) struct Scope {
     pub(crate) tries: u32,
 }
 
+impl Scope {
+    /// Whether this process works on everything.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.limit.is_none() && self.shard.is_none()
+    }
+}
+
 /// Lists the units that are still to be done.
 pub(crate) struct Units<'a> {
     sources: Sources,

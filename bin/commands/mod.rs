@@ -24,8 +24,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         .enable_all()
         .build()?;
     match args.command {
-        Command::Run { recipe, limit, shard, retry, judge } => {
-            let options = run::Options { limit, shard, retry: retry.is_some(), judge };
+        Command::Run { recipe, limit, shard, retry, backfill, judge } => {
+            let options = run::Options { limit, shard, retry: retry.is_some(), backfill, judge };
             run::run(&recipe, options, runtime.handle())
         }
         Command::Check { recipe } => {

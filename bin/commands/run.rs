@@ -10,16 +10,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use curate_pipeline::{Provenance, Report, Stop};
+use curate_pipeline::{Planned, Provenance, Report, Stop};
 use curate_schemas::{Micros, UnitId};
 use curate_stages::sources::{Listing, Sources};
-use curate_store::{CompactOptions, Lease, Store, StoreError, TableMeta};
+use curate_store::{CompactOptions, Lease, LedgerEntry, Store, StoreError, TableMeta};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
 
 use crate::{
     Exit, UsageError,
+    backfill::{self, Filler},
     cli::JudgeBy,
     progress::{Progress, Total, say},
     recipe::Recipe,
@@ -34,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) limit: Option<u64>,
     pub(crate) shard: Option<(u32, u32)>,
     pub(crate) retry: bool,
+    pub(crate) backfill: bool,
     pub(crate) judge: Option<JudgeBy>,
 }
 
@@ -88,7 +90,7 @@ pub(crate) fn execute(
     // Processes started together in containers may share second and process number.
     let chance = uuid::Uuid::new_v4().simple().to_string();
     let run_id = format!("{}-{}-{}", now().0 / 1_000_000, std::process::id(), &chance[..8]);
-    let store = runtime.block_on(open_table(recipe, options.judge))?;
+    let store = runtime.block_on(open_table(recipe, options))?;
     let (recipe, plan) = (&*recipe, &recipe.plan);
     let lease = runtime.block_on(Lease::acquire(&recipe.out, &run_id))?;
     let ledger = runtime.block_on(async {
@@ -112,12 +114,25 @@ pub(crate) fn execute(
             .with_context(|| format!("cannot write {}", events.display()))?,
         total,
     );
+    let provenance =
+        Provenance { run_id, curate_version: env!("CARGO_PKG_VERSION").to_owned(), now };
+    if options.backfill {
+        let filling = Filling {
+            recipe,
+            store: &store,
+            lease: &lease,
+            scope,
+            provenance: &provenance,
+            progress: &progress,
+            stop: &stop,
+            runtime,
+        };
+        filling.fill(&ledger)?;
+    }
     let forget = |unit: &UnitId| runtime.block_on(store.delete_units(std::slice::from_ref(unit)));
     let known =
         Known { done: Done::new(&ledger), retry: if options.retry { Some(&forget) } else { None } };
     let (units, listed) = Units::new(recipe.sources()?, known, scope, stop.clone(), &progress);
-    let provenance =
-        Provenance { run_id, curate_version: env!("CARGO_PKG_VERSION").to_owned(), now };
     let mut sink = TableSink::new(&store, &lease, runtime.clone(), &plan.run);
     let ran = curate_pipeline::run(plan, &provenance, units, &mut sink, &progress, &stop);
     progress.finish();
@@ -160,7 +175,82 @@ async fn tidy(store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open_table(recipe: &mut Recipe, judge: Option<JudgeBy>) -> anyhow::Result<Store> {
+/// What a backfill works with.
+struct Filling<'a> {
+    recipe: &'a Recipe,
+    store: &'a Store,
+    lease: &'a Lease,
+    scope: Scope,
+    provenance: &'a Provenance,
+    progress: &'a Progress,
+    stop: &'a Stop,
+    runtime: &'a Handle,
+}
+
+impl Filling<'_> {
+    /// Measures what the table's clips lack.
+    fn fill(&self, ledger: &[LedgerEntry]) -> anyhow::Result<()> {
+        let (recipe, store) = (self.recipe, self.store);
+        let needs = self.runtime.block_on(backfill::needs(store, &recipe.plan))?;
+        // From here on new clips are judged by the recipe's new stages too.
+        if self.runtime.block_on(store.meta())?.judge != recipe.plan.judge {
+            self.runtime.block_on(store.set_judge(&recipe.plan.judge))?;
+        }
+        if needs.clips == 0 {
+            say("backfill: every clip has been measured as the recipe says");
+            return Ok(());
+        }
+        say(&format!(
+            "backfill: {} clips of {} units lack something:\n{}",
+            needs.clips,
+            needs.units.len(),
+            needs.describe(&recipe.plan)
+        ));
+        let plan = backfill::plan(&recipe.plan, &needs, store, self.runtime);
+        let done: Vec<LedgerEntry> =
+            ledger.iter().filter(|entry| !needs.units.contains(&entry.unit_id)).cloned().collect();
+        let known = Known { done: Done::new(&done), retry: None };
+        let sources = recipe.sources()?;
+        let (units, _) = Units::new(sources, known, self.scope, self.stop.clone(), self.progress);
+        let units = units.filter(
+            |planned| matches!(planned, Planned::Unit(unit) if needs.units.contains(&unit.id)),
+        );
+        let mut sink = Filler::new(store, self.lease, self.runtime.clone(), &recipe.plan, &needs);
+        let ran = curate_pipeline::run(
+            &plan,
+            self.provenance,
+            units,
+            &mut sink,
+            self.progress,
+            self.stop,
+        );
+        if !(ran.is_ok() && self.stop.is_now()) {
+            sink.commit()?;
+        }
+        let report = ran?;
+        let written: u64 = sink.written.values().sum();
+        let words: Vec<String> =
+            sink.written.iter().map(|(status, count)| format!("{count} {status}")).collect();
+        say(&format!(
+            "backfill: {written} clips filled in ({}), {} frames decoded",
+            if words.is_empty() { "none".to_owned() } else { words.join(", ") },
+            report.frames_decoded
+        ));
+        for (uri, message) in &sink.damage {
+            say(&format!("backfill: {uri}: {message}"));
+        }
+        if written < needs.clips && !self.stop.is_draining() && self.scope.is_whole() {
+            say(&format!(
+                "backfill: {} clips still lack something: their sources are not among this \
+                 recipe's, or could not be read",
+                needs.clips - written
+            ));
+        }
+        Ok(())
+    }
+}
+
+async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<Store> {
     let plan = &recipe.plan;
     let meta = TableMeta::new(plan.split_id.clone(), plan.split.clone(), plan.judge.clone());
     let (store, created) = match Store::create_or_open(&recipe.out, &meta).await {
@@ -175,18 +265,29 @@ async fn open_table(recipe: &mut Recipe, judge: Option<JudgeBy>) -> anyhow::Resu
         return Ok(store);
     }
     let table = store.meta().await?;
-    match judge {
-        Some(JudgeBy::Table) => {
-            check_split(recipe, &table)?;
-            recipe.judge_by(&table.judge)?;
+    check_split(recipe, &table)?;
+    match options.judge {
+        Some(JudgeBy::Table) => recipe.judge_by(&table.judge)?,
+        Some(JudgeBy::File) => {}
+        None => check_judge(recipe, &table)?,
+    }
+    if !options.backfill {
+        let needs = backfill::needs(&store, &recipe.plan).await?;
+        if needs.is_another_recipe(&recipe.plan, &table.judge) {
+            let words = backfill::refusal(&needs, &recipe.plan, &recipe.out);
+            return Err(UsageError(words).into());
         }
-        Some(JudgeBy::File) => {
-            check_split(recipe, &table)?;
-            if table.judge != meta.judge {
-                store.set_judge(&meta.judge).await?;
-            }
+        if needs.clips > 0 {
+            say(&format!(
+                "{} clips are not complete (a threshold was moved since they were measured):\n{}\n\
+                 run with --backfill to fill them in",
+                needs.clips,
+                needs.describe(&recipe.plan)
+            ));
         }
-        None => check_table(recipe, &table)?,
+        if table.judge != recipe.plan.judge {
+            store.set_judge(&recipe.plan.judge).await?;
+        }
     }
     Ok(store)
 }
@@ -216,13 +317,24 @@ fn count_sources(
 /// A table is only written by the recipe that made it.
 pub(crate) fn check_table(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {
     check_split(recipe, table)?;
-    if table.judge == recipe.plan.judge {
+    check_judge(recipe, table)
+}
+
+/// The thresholds of stages that the table knows must be the table's. What a new stage would do is
+/// for a backfill.
+fn check_judge(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {
+    let stages = |judge: &serde_json::Value| judge.as_array().cloned().unwrap_or_default();
+    let known = stages(&table.judge);
+    let mut ours = stages(&recipe.plan.judge);
+    ours.retain(|stage| known.iter().any(|other| other["stage"] == stage["stage"]));
+    if known == ours {
         return Ok(());
     }
     Err(UsageError(format!(
         "the thresholds of this recipe are not those of {}.\n  the table: {}\n  this recipe: {}\n\
-         set the recipe back, or judge new clips by the table (`--judge table`) or by the recipe \
-         (`--judge file`); rows that are there keep their verdict",
+         move the table's with `curate refilter`, set the recipe back, or judge new clips by the \
+         table (`--judge table`) or by the recipe (`--judge file`); rows that are there keep their \
+         verdict",
         recipe.out.display(),
         table.judge,
         recipe.plan.judge

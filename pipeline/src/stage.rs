@@ -211,7 +211,8 @@ pub struct Stopped;
 
 /// Where a [`Split`] puts its clips.
 pub trait Emit {
-    /// Sends a clip on, waiting until there is room.
+    /// Sends a clip on, waiting until there is room. A clip whose `stage_keys` are set comes out of
+    /// a table: stages that have measured it under the same key are passed over.
     ///
     /// # Errors
     /// When the run is being abandoned.

@@ -98,6 +98,13 @@ macro_rules! row {
                 value
             }
 
+            /// Clears a column, if the table has one of that name.
+            pub fn clear(&mut self, name: &str) {
+                if let Some(position) = self.0.table().position(name) {
+                    self.0.set_cell(position, None);
+                }
+            }
+
             /// The untyped row.
             #[must_use]
             pub fn row(&self) -> &Row {
@@ -135,6 +142,11 @@ mod tests {
         assert_eq!(clip.get(columns::WIDTH), Some(&640));
         assert_eq!(clip.row().written().collect::<Vec<_>>(), ["width"]);
         assert_eq!(clip.take(columns::WIDTH), Some(640));
+        assert_eq!(clip, Clip::default());
+        clip.set(columns::WIDTH, 640);
+        clip.clear("height");
+        assert_eq!(clip.get(columns::WIDTH), Some(&640));
+        clip.clear("width");
         assert_eq!(clip, Clip::default());
     }
 }

@@ -4,6 +4,7 @@
 //! lists them.
 
 pub mod clip;
+mod film;
 pub mod probe;
 mod sample;
 pub mod scenes;

@@ -188,6 +188,11 @@ fn map_loop(
         if shared.stop.is_now() {
             continue;
         }
+        if has_measured(shared, index, &mut held.item.clip) {
+            let (ticketed, _permit) = held.into_parts();
+            pass_on(shared, index, outlet, ticketed, Ok(()));
+            continue;
+        }
         shared.stats[index].clips.fetch_add(1, Ordering::Relaxed);
         let busy = Instant::now();
         let measured =
@@ -228,8 +233,20 @@ fn batch_loop(
         if faulted || shared.stop.is_now() {
             continue;
         }
+        let mut fresh = Vec::with_capacity(gathered.len());
+        for mut held in gathered {
+            if has_measured(shared, index, &mut held.item.clip) {
+                let (ticketed, _permit) = held.into_parts();
+                pass_on(shared, index, outlet, ticketed, Ok(()));
+            } else {
+                fresh.push(held);
+            }
+        }
+        let mut gathered = fresh;
+        if gathered.is_empty() {
+            continue;
+        }
         shared.stats[index].clips.fetch_add(gathered.len() as u64, Ordering::Relaxed);
-        let mut gathered = gathered;
         let busy = Instant::now();
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let mut items: Vec<&mut Item> =
@@ -349,6 +366,28 @@ fn pass_on(
     }
 }
 
+/// The keys of the stages that have measured a clip, as far as its row says.
+fn stage_keys(clip: &Clip) -> serde_json::Map<String, serde_json::Value> {
+    let stored = clip.get(c::STAGE_KEYS);
+    stored.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// Whether a clip that came out of a table was measured by the same stage with the same settings.
+/// If not, what the stage wrote then is cleared, so that nothing old can survive among the new.
+fn has_measured(shared: &Shared<'_>, index: usize, clip: &mut Clip) -> bool {
+    if clip.get(c::STAGE_KEYS).is_none() {
+        return false;
+    }
+    let stage = &shared.plan.stages[index];
+    if stage_keys(clip).get(stage.kind).is_some_and(|key| *key == stage.key) {
+        return true;
+    }
+    for column in stage.config.writes() {
+        clip.clear(column);
+    }
+    false
+}
+
 /// Writes the engine's own columns and sends the clip to the collector, with the last stage that
 /// saw it and whether it failed there.
 fn finish(
@@ -360,10 +399,11 @@ fn finish(
 ) {
     let left = Left { last: index, dropped: item.dropped, failed };
     let mut clip = item.clip;
-    let keys: serde_json::Map<String, serde_json::Value> = shared.plan.stages[..=index]
-        .iter()
-        .map(|stage| (stage.kind.to_owned(), stage.key.clone().into()))
-        .collect();
+    // A clip from a table may have been measured by later stages before.
+    let mut keys = stage_keys(&clip);
+    for stage in &shared.plan.stages[..=index] {
+        keys.insert(stage.kind.to_owned(), stage.key.clone().into());
+    }
     // A caption that came with the source stands until a stage writes another.
     if let (None, Some(caption)) = (clip.get(c::CAPTION), &item.unit.source.caption) {
         clip.set(c::CAPTION, caption.clone());

@@ -15,6 +15,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use arrow::array::RecordBatch;
 use curate_schemas::{
     Clip, batch,
     columns::{CLIP_ID, CLIPS},
@@ -31,11 +32,14 @@ use serde_json::Value;
 
 use crate::{
     Pending, Result, Store, StoreError, commit::is_conflict, error::At as _, gate::Gate, lease,
-    meta::JUDGE,
+    meta::JUDGE, schema,
 };
 
 /// How often to look again when another process changes the same rows.
 const ATTEMPTS: u32 = 100;
+
+/// How long Lance may try to get the next version number while others take it.
+const RETRY_FOR: Duration = Duration::from_secs(300);
 
 /// How long [`Store::alone`] waits for short writers.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -163,6 +167,23 @@ impl Store {
         })
     }
 
+    /// Replaces whole rows, bytes included, found by id. For rows that have no bytes yet: the bytes
+    /// of a clip are a column that cannot be changed alone. Whatever the rows held before is gone.
+    /// Memory is that of the clips given. Safe beside other writers, and idempotent.
+    ///
+    /// # Errors
+    /// As [`Store::patch`].
+    pub fn replace<'a>(&'a self, clips: &'a [Clip]) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let _gate = Gate::shared(self.layout()).await?;
+            let path = self.layout().clips();
+            let schema = schema::lance_schema(&CLIPS);
+            let rows = schema::clip_batch(&schema, clips).at("write to", &path)?;
+            let latest = Arc::new(self.latest_clips().await?);
+            Box::pin(replace_rows(latest, rows)).await.at("write to", &path)
+        })
+    }
+
     async fn rewrite(
         &self,
         columns: &[&str],
@@ -232,7 +253,7 @@ impl Store {
 
 async fn rewrite_once(
     clips: Arc<Dataset>,
-    rows: arrow::array::RecordBatch,
+    rows: RecordBatch,
     judge: Option<&Value>,
 ) -> lance::Result<u64> {
     let mut merge =
@@ -256,6 +277,19 @@ async fn rewrite_once(
         commit = commit.with_affected_rows(rows);
     }
     Ok(Box::pin(commit.execute(transaction)).await?.version_id())
+}
+
+async fn replace_rows(clips: Arc<Dataset>, rows: RecordBatch) -> lance::Result<()> {
+    let mut merge = MergeInsertBuilder::try_new(clips, vec![CLIP_ID.name().to_owned()])?;
+    merge
+        .when_matched(WhenMatched::UpdateAll)
+        .when_not_matched(WhenNotMatched::DoNothing)
+        .write_mode(MergeInsertWriteMode::RewriteRows)
+        .conflict_retries(ATTEMPTS)
+        .retry_timeout(RETRY_FOR)
+        .skip_auto_cleanup(true);
+    Box::pin(merge.try_build()?.execute_batches(vec![rows])).await?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -344,6 +378,34 @@ mod tests {
         table.store.recover(None).await.unwrap();
         table.add("b", &[0]).await;
         assert_eq!(table.store.meta().await.unwrap().judge, judge);
+    }
+
+    #[tokio::test]
+    async fn a_row_gets_its_bytes_and_the_others_keep_theirs() {
+        let table = Table::new().await;
+        table.add("a", &[0, 1]).await;
+        let mut wanted = table.store.canonical().await.unwrap();
+        let bare = unit_clips("a", 0).swap_remove(2);
+        assert!(bare.get(VIDEO).is_none());
+        let old = wanted.iter().position(|line| line.contains(bare.get(CLIP_ID).unwrap()));
+        wanted.remove(old.unwrap());
+        let full = bare.clone().with(VIDEO, vec![7; 200_000]).with(MOTION, 0.5);
+        let stranger = unit_clips("b", 0).swap_remove(0);
+        for _ in 0..2 {
+            table.store.replace(&[full.clone(), stranger.clone()]).await.unwrap();
+            let mut now = table.store.canonical().await.unwrap();
+            let new = now.iter().position(|line| line.contains(bare.get(CLIP_ID).unwrap()));
+            assert!(now.remove(new.unwrap()).contains("motion"));
+            assert_eq!(now, wanted);
+            let bytes = table.store.video(&clip_id(&full)).await.unwrap();
+            assert_eq!(bytes.as_ref(), full.get(VIDEO));
+        }
+        table.store.optimize_indices().await.unwrap();
+        assert_eq!(
+            table.store.clip(&clip_id(&full)).await.unwrap().unwrap().get(MOTION),
+            Some(&0.5)
+        );
+        assert_eq!(table.counts().await, (6, 2));
     }
 
     #[tokio::test]

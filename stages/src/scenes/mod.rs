@@ -7,6 +7,7 @@
 
 mod detect;
 mod pieces;
+mod replay;
 mod row;
 mod score;
 mod split;
@@ -20,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 pub use detect::{Delta, Detector, DetectorConfig, FlashFilter, Weights};
+pub use replay::{ClipsOf, Replay};
 pub use score::Scorer;
+use split::THUMB_GRID;
 
 /// Settings of the `scenes` stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

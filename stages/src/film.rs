@@ -1,0 +1,143 @@
+//! Decoding a unit for analysis: the loop around the decoder that every split has in common.
+//! It knows when to give up, reports progress, and turns damage into the unit's error.
+
+use std::time::{Duration, Instant};
+
+use curate_media::{
+    DecodeAhead, DecodeOptions, Frame, Limits, MediaError, Segment, SourceInfo, Stats,
+};
+use curate_pipeline::{BuildContext, Emit, FrameNeed, Unit, UnitError};
+
+/// How many frames are decoded between two reports of progress.
+const PROGRESS_EVERY: u64 = 32;
+
+/// How units are decoded.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    /// What later stages need.
+    pub(crate) need: FrameNeed,
+    /// Bytes that the frames of one clip may take.
+    pub(crate) memory: u64,
+    threads: usize,
+    limits: Limits,
+    /// For one unit in all.
+    patience: Duration,
+}
+
+/// A unit that is being decoded.
+pub(crate) struct Film {
+    decoder: DecodeAhead,
+    /// Waiting for room downstream is no fault of the file's, so only decoding counts.
+    decoding: Duration,
+    patience: Duration,
+    frames: u64,
+    reported: u64,
+    damage: Option<UnitError>,
+}
+
+/// A media error as the reason why a unit ended.
+pub(crate) fn unit_error(error: &MediaError) -> UnitError {
+    UnitError { kind: error.kind(), message: error.to_string(), transient: error.is_transient() }
+}
+
+impl Reader {
+    pub(crate) fn new(context: &BuildContext<'_>) -> Self {
+        Self {
+            need: context.need,
+            memory: context.run.memory,
+            threads: context.run.decode_threads,
+            patience: Duration::from_secs_f64(context.run.unit_timeout_seconds),
+            limits: Limits {
+                deadline: Some(Duration::from_secs_f64(context.run.stall_seconds)),
+                cancel: Some(context.stop.flag()),
+            },
+        }
+    }
+
+    /// Opens a unit.
+    pub(crate) fn open(&self, unit: &Unit) -> Result<Film, UnitError> {
+        let segment = (unit.start.is_some() || unit.end.is_some())
+            .then_some(Segment { start: unit.start, end: unit.end });
+        let options = DecodeOptions {
+            threads: self.threads,
+            limits: self.limits.clone(),
+            segment,
+            motion_vectors: self.need.vectors.is_some(),
+        };
+        let decoder =
+            DecodeAhead::open(&unit.source.path, &options).map_err(|error| unit_error(&error))?;
+        Ok(Film {
+            decoder,
+            decoding: Duration::ZERO,
+            patience: self.patience,
+            frames: 0,
+            reported: 0,
+            damage: None,
+        })
+    }
+}
+
+impl Film {
+    pub(crate) fn info(&self) -> &SourceInfo {
+        self.decoder.info()
+    }
+
+    /// The next frame; `None` at the end, and where going on makes no sense.
+    pub(crate) fn next_frame(&mut self, out: &mut dyn Emit) -> Option<Frame> {
+        if self.frames - self.reported >= PROGRESS_EVERY {
+            self.report(out);
+        }
+        if self.decoding > self.patience {
+            let message = format!(
+                "not done after {:.0} s of decoding: raise [run] unit_timeout_seconds",
+                self.patience.as_secs_f64()
+            );
+            self.damage = Some(UnitError { kind: "timeout", message, transient: true });
+            return None;
+        }
+        let asked = Instant::now();
+        let next = self.decoder.next_frame();
+        self.decoding += asked.elapsed();
+        match next {
+            Ok(frame) => {
+                self.frames += u64::from(frame.is_some());
+                frame
+            }
+            Err(error) => {
+                self.damage = Some(unit_error(&error));
+                None
+            }
+        }
+    }
+
+    fn report(&mut self, out: &mut dyn Emit) {
+        out.decoded(self.frames - self.reported);
+        self.reported = self.frames;
+    }
+
+    /// Ends decoding: what it came to, and what was wrong with the frames.
+    pub(crate) fn finish(mut self, out: &mut dyn Emit) -> (Stats, Option<UnitError>) {
+        self.report(out);
+        let stats = self.decoder.finish();
+        let mut damage = self.damage;
+        let mut wrong = |kind, message: &str| {
+            let error = UnitError { kind, message: message.to_owned(), transient: false };
+            damage.get_or_insert(error);
+        };
+        if stats.errors > 0 {
+            wrong("decode", stats.first_error.as_deref().unwrap_or("damaged data"));
+        }
+        // All frames came, but not all of them as they were made. The decoder's own words would
+        // depend on which of its threads was first.
+        if stats.complaints > 0 {
+            wrong(
+                "concealed",
+                "some frames are damaged, and the decoder filled in for what is missing",
+            );
+        }
+        if self.frames == 0 {
+            wrong("no_frames", "no frame could be decoded");
+        }
+        (stats, damage)
+    }
+}
