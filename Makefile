@@ -12,11 +12,12 @@ export CARGO_TARGET_DIR := $(or $(CURATE_TARGET_DIR),$(HOME)/.cache/curate/targe
 CACHE := $(HOME)/.cache/curate
 export CURATE_PYTHON_PACKAGES := $(CACHE)/python
 export CURATE_SAMPLES := $(CACHE)/samples
+export CURATE_MODELS := $(CACHE)/models
 
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools build demo test soak bench bench-scenes lint fmt clippy docs ci
+.PHONY: help setup tools models build demo test soak bench bench-scenes lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,7 +29,10 @@ setup: ## Install the system packages that are missing.
 build: setup ## Build the curate command.
 	cargo test $(CARGO_FLAGS) --workspace --no-run
 
-demo: build ## Run the pipeline on sample clips and show what was kept and why.
+models: build ## Fetch the models that the default stages need.
+	@$(CURATE) models pull default
+
+demo: build models ## Run the pipeline on sample clips and show what was kept and why.
 	@bin/scripts/samples.sh demo/videos
 	$(CURATE) run examples/demo.toml
 	$(CURATE) status demo/out
@@ -46,7 +50,7 @@ tools: setup
 	@bin/scripts/python.sh $(CACHE)/python
 	@bin/scripts/samples.sh $(CACHE)/samples
 
-test: build tools ## Run all tests.
+test: build tools models ## Run all tests.
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	cargo test $(CARGO_FLAGS) --workspace 2>&1 | tee "$$log"; \
 	printf 'tests that were skipped because something is absent: %s\n' \
@@ -54,7 +58,7 @@ test: build tools ## Run all tests.
 	@[[ -n "$${CURATE_REQUIRE_SHARED:-}" ]] || printf '%s\n' \
 	  'CURATE_REQUIRE_SHARED=1 make test makes absence a failure.'
 
-soak: build tools ## Kill runs at random moments, 50 times.
+soak: build tools models ## Kill runs at random moments, 50 times.
 	CURATE_SOAK_KILLS=$${CURATE_SOAK_KILLS:-50} \
 	  cargo test $(CARGO_FLAGS) --workspace --test integration soak -- --nocapture
 

@@ -91,6 +91,11 @@ pub(crate) enum Command {
         #[arg(long)]
         sheet: Option<PathBuf>,
     },
+    /// See, fetch and check models.
+    Models {
+        #[command(subcommand)]
+        command: Models,
+    },
     /// Show every value of a clip against its threshold.
     Why {
         /// The table's folder.
@@ -123,6 +128,23 @@ pub(crate) enum Command {
         /// Where to write it (`-`: standard output); default: the id with the right ending, here.
         #[arg(long, short)]
         output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Models {
+    /// List every model there is and whether it is there.
+    List,
+    /// Fetch models; what is there already stays.
+    Pull {
+        /// Models by id, `default` (what the default stages need), or `all`.
+        #[arg(default_value = "default")]
+        names: Vec<String>,
+    },
+    /// Check the files of models against their checksums.
+    Verify {
+        /// Models as for `pull`; without any, `default` and everything that is there.
+        names: Vec<String>,
     },
 }
 

@@ -1,16 +1,38 @@
 //! Everything that is read from the environment.
 
+use std::path::PathBuf;
+
 use tracing_subscriber::EnvFilter;
 
+use crate::UsageError;
+
 /// Logs go to stderr; `CURATE_LOG` filters them (as `RUST_LOG` does elsewhere). By default only errors
-/// are shown, and not those of FFmpeg: a damaged file is reported by its unit.
+/// are shown, and not those of FFmpeg and ONNX Runtime: a damaged file is reported by its unit, and
+/// what ONNX Runtime refuses by whoever asked.
 pub(crate) fn start_logging() {
     #[expect(clippy::disallowed_methods, reason = "this is the file that may read the environment")]
-    let filter = std::env::var("CURATE_LOG").unwrap_or_else(|_unset| "error,ffmpeg=off".to_owned());
+    let filter =
+        std::env::var("CURATE_LOG").unwrap_or_else(|_unset| "error,ffmpeg=off,ort=off".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .init();
+}
+
+/// The folder of the models: `CURATE_MODELS`, or `~/.cache/curate/models`.
+pub(crate) fn models_dir() -> Result<PathBuf, UsageError> {
+    #[expect(clippy::disallowed_methods, reason = "this is the file that may read the environment")]
+    let chosen = std::env::var("CURATE_MODELS").ok().filter(|text| !text.is_empty());
+    match chosen {
+        Some(dir) => Ok(dir.into()),
+        None => {
+            std::env::home_dir().map(|home| home.join(".cache/curate/models")).ok_or_else(|| {
+                UsageError(
+                    "there is no home folder: say with CURATE_MODELS where models are".to_owned(),
+                )
+            })
+        }
+    }
 }
 
 /// Peak resident memory of this process in bytes, where the system tells (Linux).

@@ -22,13 +22,21 @@ const OWNERS: &[(&str, &[&str])] = &[
 const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "curate",
-        &["curate-schemas", "curate-store", "curate-pipeline", "curate-stages", "curate-media"],
+        &[
+            "curate-models",
+            "curate-schemas",
+            "curate-store",
+            "curate-pipeline",
+            "curate-stages",
+            "curate-media",
+        ],
     ),
     ("curate-schemas", &[]),
     ("curate-store", &["curate-schemas"]),
     ("curate-pipeline", &["curate-schemas"]),
     ("curate-media", &["curate-schemas"]),
-    ("curate-stages", &["curate-schemas", "curate-pipeline", "curate-media"]),
+    ("curate-models", &[]),
+    ("curate-stages", &["curate-schemas", "curate-pipeline", "curate-models", "curate-media"]),
     ("curate-testing", &[]),
 ];
 

@@ -6,6 +6,7 @@ mod architecture;
 mod commands;
 mod files;
 mod kills;
+mod models;
 mod pylance;
 mod refilter;
 mod runs;

@@ -20,7 +20,8 @@ pub(crate) fn said(output: &Output) -> Said {
     Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
-const CURATE: &str = env!("CARGO_BIN_EXE_curate");
+/// The real binary.
+pub(crate) const CURATE: &str = env!("CARGO_BIN_EXE_curate");
 
 /// Runs `curate` with these arguments.
 pub(crate) fn curate(args: &[&str]) -> Said {

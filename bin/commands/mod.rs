@@ -1,6 +1,7 @@
 //! One file for each command that is more than a few lines.
 
 mod clips;
+mod models;
 mod query;
 mod refilter;
 mod run;
@@ -47,6 +48,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Gc { out } => runtime.block_on(table::gc(&out)),
         Command::Init { recipe } => init(&recipe),
         Command::Try { video, sheet } => try_one::run(&video, sheet, runtime.handle()),
+        Command::Models { command } => models::run(&command, runtime.handle()),
         Command::Why { out, clip_id, recipe } => {
             runtime.block_on(clips::why(&out, &clip_id, recipe.as_deref()))
         }

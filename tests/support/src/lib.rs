@@ -79,6 +79,16 @@ pub fn samples() -> Option<PathBuf> {
     folder
 }
 
+/// The folder of fetched models; `None` (and a word about it) when there is none.
+#[must_use]
+pub fn models() -> Option<PathBuf> {
+    let folder = switch("CURATE_MODELS").map(PathBuf::from).filter(|folder| folder.is_dir());
+    if folder.is_none() {
+        skip("models", "`make test` fetches them and sets CURATE_MODELS");
+    }
+    folder
+}
+
 /// Python with the packages of `tests/python/requirements.txt`; `None` (and a word about it) when
 /// they have not been installed.
 #[must_use]

@@ -1,0 +1,97 @@
+//! What tests of this crate share.
+
+use std::path::PathBuf;
+
+use flate2::{Compression, Crc, write::DeflateEncoder};
+use tempfile::TempDir;
+
+/// A file with these bytes in a folder of its own.
+pub(crate) fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+/// Writes zip archives.
+#[derive(Default)]
+pub(crate) struct Zip {
+    /// Give sizes and offsets in ZIP64 records.
+    pub(crate) is_wide: bool,
+    /// The archive's comment.
+    pub(crate) comment: &'static [u8],
+}
+
+impl Zip {
+    /// An archive of members: name, bytes, whether to deflate.
+    pub(crate) fn write(&self, members: &[(&str, &[u8], bool)]) -> Vec<u8> {
+        let (mut out, mut list) = (Vec::new(), Vec::new());
+        for (name, bytes, is_deflated) in members {
+            let packed = if *is_deflated { deflate(bytes) } else { bytes.to_vec() };
+            let mut crc = Crc::new();
+            crc.update(bytes);
+            let header = out.len() as u64;
+            let method: u16 = if *is_deflated { 8 } else { 0 };
+            let name_bytes = (name.len() as u16).to_le_bytes();
+            // A local header with an extra field, as PyTorch uses to align its members.
+            out.extend(b"PK\x03\x04\x14\0\0\0");
+            out.extend(method.to_le_bytes());
+            out.extend([0; 4]);
+            out.extend(crc.sum().to_le_bytes());
+            out.extend((packed.len() as u32).to_le_bytes());
+            out.extend((bytes.len() as u32).to_le_bytes());
+            out.extend(name_bytes);
+            out.extend(6_u16.to_le_bytes());
+            out.extend(name.as_bytes());
+            out.extend(b"FB\x02\0ZZ");
+            out.extend(&packed);
+
+            let wide = [bytes.len() as u64, packed.len() as u64, header];
+            let narrow = |value: u64| if self.is_wide { u32::MAX } else { value as u32 };
+            let mut extra = Vec::new();
+            if self.is_wide {
+                extra.extend([1, 0, 24, 0]);
+                extra.extend(wide.iter().flat_map(|value| value.to_le_bytes()));
+            }
+            list.extend(b"PK\x01\x02\x14\0\x14\0\0\0");
+            list.extend(method.to_le_bytes());
+            list.extend([0; 4]);
+            list.extend(crc.sum().to_le_bytes());
+            list.extend(narrow(packed.len() as u64).to_le_bytes());
+            list.extend(narrow(bytes.len() as u64).to_le_bytes());
+            list.extend(name_bytes);
+            list.extend((extra.len() as u16).to_le_bytes());
+            list.extend([0; 10]);
+            list.extend(narrow(header).to_le_bytes());
+            list.extend(name.as_bytes());
+            list.extend(extra);
+        }
+        let (start, bytes) = (out.len() as u64, list.len() as u64);
+        out.extend(list);
+        if self.is_wide {
+            let wide_at = out.len() as u64;
+            out.extend(b"PK\x06\x06");
+            out.extend([0; 36]);
+            out.extend(bytes.to_le_bytes());
+            out.extend(start.to_le_bytes());
+            out.extend(b"PK\x06\x07\0\0\0\0");
+            out.extend(wide_at.to_le_bytes());
+            out.extend([0; 4]);
+        }
+        let narrow = |value: u64| if self.is_wide { u32::MAX } else { value as u32 };
+        out.extend(b"PK\x05\x06\0\0\0\0");
+        out.extend([members.len() as u8, 0, members.len() as u8, 0]);
+        out.extend(narrow(bytes).to_le_bytes());
+        out.extend(narrow(start).to_le_bytes());
+        out.extend((self.comment.len() as u16).to_le_bytes());
+        out.extend(self.comment);
+        out
+    }
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
