@@ -5,6 +5,7 @@
 
 pub mod clip;
 mod film;
+pub mod motion;
 pub mod probe;
 mod sample;
 pub mod scenes;
@@ -18,4 +19,4 @@ use curate_pipeline::StageEntry;
 struct AddingAStage;
 
 /// Every kind of stage a recipe may name.
-pub const STAGES: &[StageEntry] = &[scenes::ENTRY, probe::ENTRY];
+pub const STAGES: &[StageEntry] = &[scenes::ENTRY, probe::ENTRY, motion::ENTRY];

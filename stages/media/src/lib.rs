@@ -22,6 +22,7 @@ mod color;
 mod convert;
 mod decode;
 mod error;
+mod flow;
 mod frame;
 mod grey;
 mod hsv;
@@ -54,6 +55,7 @@ pub use self::{
     convert::Converter,
     decode::Decoder,
     error::MediaError,
+    flow::{DisFlow, Flow, GreyPair, farneback, grey_of},
     frame::Frame,
     grey::GreyConverter,
     hsv::{Hsv, hsv},

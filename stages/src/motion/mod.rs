@@ -1,0 +1,351 @@
+//! `motion`: drops clips that stand still or move too much.
+//!
+//! The paper's filter (EasyAnimate, arXiv 2405.18991) measures optical flow between frames and keeps
+//! clips with a suitable amount of it. Here the judged value, `motion`, is the mean speed of a pixel
+//! in frame diagonals per second: the same for the same scene at any resolution and frame rate.
+//! Beside it stand how much of it is the camera's and how much the subject's (`stats.rs`,
+//! `affine.rs`), and what the camera does (`camera.rs`).
+//!
+//! How flow is found is a choice (`flow.rs` is the seam): `dis` compares small pairs of frames,
+//! `farneback` reproduces the score of the released recipe, `mvs` reads the codec's vectors.
+//! `preset = "easyanimate"` is the released rule: that score, kept between 3 and 8 pixels.
+//! (The release excludes 3 and 8 themselves, which no measured score is.)
+//!
+//! A clip that cannot be measured (a single frame; for `mvs` most codecs) has null values, which
+//! pass every threshold.
+
+mod affine;
+mod camera;
+mod dis;
+mod farneback;
+mod flow;
+mod mvs;
+mod stats;
+
+use curate_pipeline::{
+    BatchMap, Bound, BuildContext, BuildError, Check, ClipError, FrameNeed, Item, Map, Pairs,
+    Problems, Shape, Stage, StageConfig, StageEntry, StageFault, config::read_table,
+};
+use curate_schemas::{Clip, columns as c};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+pub use dis::Dis;
+pub use flow::{FlowPair, FlowSource, Measured, Method, TakeFlow};
+pub use stats::{Field, Motion, PairStats, Reducer};
+
+/// How motion is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MethodName {
+    /// What suits the machine: `dis`.
+    #[default]
+    Auto,
+    /// Dense inverse search on small pairs of frames.
+    Dis,
+    /// The score of the released EasyAnimate recipe.
+    Farneback,
+    /// The codec's motion vectors.
+    Mvs,
+    /// RAFT, the small model.
+    RaftSmall,
+    /// RAFT, the large model.
+    RaftLarge,
+}
+
+/// What looks at a clip before a costly method does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prefilter {
+    /// The codec's motion vectors.
+    Mvs,
+    /// Dense inverse search.
+    Dis,
+}
+
+/// A named set of settings; single settings override it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// The released EasyAnimate recipe: `farneback`, more than 3 and less than 8 pixels.
+    EasyAnimate,
+}
+
+/// Which values are kept; what is left out is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Range {
+    /// Smaller values are dropped.
+    pub min: Option<f64>,
+    /// Larger values are dropped.
+    pub max: Option<f64>,
+}
+
+/// Settings of the `motion` stage.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MotionConfig {
+    /// A named set of settings.
+    pub preset: Option<Preset>,
+    /// How motion is measured.
+    pub method: Option<MethodName>,
+    /// What rejects clear cases before RAFT looks at them.
+    pub prefilter: Option<Prefilter>,
+    /// Pairs of frames of each clip, spread evenly over it.
+    pub pairs: usize,
+    /// Seconds between the frames of a pair. Fast motion is measured over a third of it.
+    pub gap_s: f64,
+    /// Shorter side of the compared frames in pixels; smaller sources are not enlarged.
+    pub size: u32,
+    /// Kept `motion`, in frame diagonals per second.
+    pub keep: Option<Range>,
+    /// Kept `motion_px_mean`, in pixels.
+    pub keep_px: Option<Range>,
+}
+
+impl Default for MotionConfig {
+    fn default() -> Self {
+        Self {
+            preset: None,
+            method: None,
+            prefilter: None,
+            // A flow takes about as long as decoding five frames of full HD, so four pairs of a
+            // clip of ten seconds are a few percent of its decoding.
+            pairs: 4,
+            // Slow motion (0.02 diagonals per second) is more than a pixel by then, and three
+            // frames of 24, 25 and 30 per second are near it and a third of it is one.
+            gap_s: 0.125,
+            size: 256,
+            keep: None,
+            keep_px: None,
+        }
+    }
+}
+
+/// Below this a clip stands still. Of the clips at hand, those in which nothing but grain and
+/// compression moves measure up to 0.004, and the slowest that the released rule keeps 0.009.
+const LEAST_MOTION: f64 = 0.008;
+
+/// The registry entry.
+pub const ENTRY: StageEntry = StageEntry {
+    kind: "motion",
+    summary: "drop clips that stand still or move too much",
+    parse: |table, problems| Box::new(read_table::<MotionConfig>(table, problems)),
+    example: "[[stage]]\nkind = \"motion\"\n\
+              method = \"auto\"          # \"dis\", \"farneback\" (the released score) or \"mvs\"\n\
+              # pairs = 4              # pairs of frames of each clip\n\
+              # gap_s = 0.125          # seconds between the frames of a pair\n\
+              # size = 256             # shorter side of the compared frames\n\
+              keep = { min = 0.008 }   # frame diagonals per second; max = 1.0 drops what shakes\n\
+              # preset = \"easyanimate\" # instead: the released score, kept from 3 to 8 pixels\n",
+};
+
+impl MotionConfig {
+    /// The method that is meant.
+    fn method(&self) -> MethodName {
+        let preset = self.preset.map(|Preset::EasyAnimate| MethodName::Farneback);
+        match self.method.or(preset).unwrap_or_default() {
+            MethodName::Auto => MethodName::Dis,
+            method => method,
+        }
+    }
+
+    /// Kept values: the settings, or else the preset's, or else the default of the judged value.
+    fn keep(&self) -> (Range, Range) {
+        let (usual, usual_px) = match self.preset {
+            None => (Range { min: Some(LEAST_MOTION), max: None }, Range::default()),
+            Some(Preset::EasyAnimate) => {
+                (Range::default(), Range { min: Some(3.0), max: Some(8.0) })
+            }
+        };
+        (self.keep.unwrap_or(usual), self.keep_px.unwrap_or(usual_px))
+    }
+
+    fn pairs(&self) -> Pairs {
+        Pairs { count: self.pairs, gap_s: self.gap_s, short_side: self.size }
+    }
+
+    fn is_raft(&self) -> bool {
+        matches!(self.method(), MethodName::RaftSmall | MethodName::RaftLarge)
+    }
+}
+
+impl StageConfig for MotionConfig {
+    fn shape(&self) -> Shape {
+        if self.is_raft() { Shape::Batch } else { Shape::Map }
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &["start_pts", "end_pts", "tb_num", "tb_den", "num_frames"]
+    }
+
+    fn writes(&self) -> &'static [&'static str] {
+        &[
+            "motion",
+            "motion_px_mean",
+            "motion_px_p95",
+            "motion_camera",
+            "motion_subject",
+            "camera_motion",
+            "motion_method",
+        ]
+    }
+
+    fn frames(&self) -> FrameNeed {
+        let mut need = match self.method() {
+            MethodName::Farneback => {
+                FrameNeed { chain: Some(farneback::CHAIN), ..FrameNeed::default() }
+            }
+            MethodName::Mvs => FrameNeed { vectors: Some(mvs::VECTORS), ..FrameNeed::default() },
+            MethodName::Auto | MethodName::Dis | MethodName::RaftSmall | MethodName::RaftLarge => {
+                FrameNeed { pairs: Some(self.pairs()), ..FrameNeed::default() }
+            }
+        };
+        if self.prefilter == Some(Prefilter::Mvs) {
+            need.vectors = Some(mvs::VECTORS);
+        }
+        need
+    }
+
+    /// Only what has a say: another `size` does not change what `mvs` measures.
+    fn measuring(&self) -> Json {
+        let method = self.method();
+        match method {
+            MethodName::Farneback | MethodName::Mvs => json!({ "method": method }),
+            MethodName::Auto | MethodName::Dis | MethodName::RaftSmall | MethodName::RaftLarge => {
+                json!({
+                    "method": method, "prefilter": self.prefilter,
+                    "pairs": self.pairs, "gap_s": self.gap_s, "size": self.size,
+                })
+            }
+        }
+    }
+
+    fn judging(&self) -> Json {
+        let (keep, keep_px) = self.keep();
+        json!({ "keep": keep, "keep_px": keep_px })
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        if self.is_raft() {
+            problems.report("method", "RAFT is not built in yet").help =
+                Some("use \"dis\", which is nearly as exact".to_owned());
+        }
+        if self.prefilter.is_some() && !self.is_raft() {
+            problems
+                .report("prefilter", "only spares RAFT work, and another method is chosen")
+                .help = Some("remove the setting".to_owned());
+        }
+        if !(1..=1000).contains(&self.pairs) {
+            problems.report("pairs", "must be 1 to 1000").help =
+                Some("the default is 4".to_owned());
+        }
+        if !(self.gap_s > 0.0 && self.gap_s <= 10.0) {
+            problems.report("gap_s", "must be a positive number of seconds, at most 10").help =
+                Some("the default is 0.125".to_owned());
+        }
+        if !(32..=4096).contains(&self.size) {
+            problems.report("size", "must be 32 to 4096 pixels").help =
+                Some("the default is 256".to_owned());
+        }
+        for (key, range) in [("keep", self.keep), ("keep_px", self.keep_px)] {
+            let Some(Range { min, max }) = range else { continue };
+            if [min, max].into_iter().flatten().any(|value| !value.is_finite() || value < 0.0) {
+                problems.report(key, "`min` and `max` must be numbers, 0 or more");
+            } else if let (Some(min), Some(max)) = (min, max)
+                && min > max
+            {
+                problems
+                    .report(key, format!("no clip could pass: {min} is above the maximum, {max}"));
+            }
+        }
+    }
+
+    fn checks(&self, clip: &Clip) -> Vec<Check> {
+        let value = |value: Option<&f32>| value.map(|value| f64::from(*value));
+        let (keep, keep_px) = self.keep();
+        let values = [
+            ("motion", value(clip.get(c::MOTION)), keep),
+            ("motion_px_mean", value(clip.get(c::MOTION_PX_MEAN)), keep_px),
+        ];
+        let checks = values.into_iter().flat_map(|(what, value, Range { min, max })| {
+            let check = |bound, reason| Check { what, value, bound, reason };
+            [
+                min.map(|min| check(Bound::AtLeast(min), "too_still")),
+                max.map(|max| check(Bound::AtMost(max), "too_much_motion")),
+            ]
+        });
+        checks.flatten().collect()
+    }
+
+    fn build(&self, _context: &BuildContext<'_>) -> Result<Stage, BuildError> {
+        let failed = |message: String| BuildError { stage: ENTRY.kind.to_owned(), message };
+        let dis = || -> Result<Box<dyn Method>, BuildError> {
+            let dis = Dis::new().map_err(|error| failed(error.to_string()))?;
+            Ok(Box::new(flow::PairFlow::new(dis, self.pairs, self.gap_s)))
+        };
+        let mut method: Box<dyn Method> = match self.method() {
+            MethodName::Farneback => Box::<farneback::Farneback>::default(),
+            MethodName::Mvs => Box::<mvs::CodecVectors>::default(),
+            MethodName::Auto | MethodName::Dis => dis()?,
+            MethodName::RaftSmall | MethodName::RaftLarge => {
+                return Err(failed("RAFT is not built in yet".to_owned()));
+            }
+        };
+        if let Some(prefilter) = self.prefilter {
+            let first: Box<dyn Method> = match prefilter {
+                Prefilter::Mvs => Box::<mvs::CodecVectors>::default(),
+                Prefilter::Dis => dis()?,
+            };
+            method = Box::new(flow::Prefiltered { first, then: method });
+        }
+        Ok(Stage::Map(Box::new(Runner(method))))
+    }
+}
+
+/// Runs a method and writes the columns.
+struct Runner(Box<dyn Method>);
+
+impl Map for Runner {
+    fn map(&mut self, item: &mut Item) -> Result<(), ClipError> {
+        let measured = self.map_batch(&mut [item]);
+        let measured = measured
+            .map_err(|fault| ClipError { kind: "fault", message: fault.to_string() })?
+            .pop();
+        measured.unwrap_or(Ok(()))
+    }
+}
+
+impl BatchMap for Runner {
+    fn max_batch(&self) -> usize {
+        self.0.max_batch()
+    }
+
+    fn map_batch(
+        &mut self,
+        items: &mut [&mut Item],
+    ) -> Result<Vec<Result<(), ClipError>>, StageFault> {
+        let measured = self.0.measure(&items.iter().map(|item| &**item).collect::<Vec<_>>())?;
+        let written = items.iter_mut().zip(measured).map(|(item, motion)| {
+            motion.map(|motion| write(&mut item.clip, motion.as_ref(), self.0.name()))
+        });
+        Ok(written.collect())
+    }
+}
+
+fn write(clip: &mut Clip, motion: Option<&Motion>, name: &str) {
+    let Some(motion) = motion else {
+        clip.set(c::MOTION_METHOD, name.to_owned());
+        return;
+    };
+    clip.set(c::MOTION, motion.speed as f32);
+    clip.set(c::MOTION_PX_MEAN, motion.px_mean as f32);
+    clip.set(c::MOTION_PX_P95, motion.px_p95 as f32);
+    clip.set(c::MOTION_CAMERA, motion.camera as f32);
+    clip.set(c::MOTION_SUBJECT, motion.subject as f32);
+    clip.set(c::CAMERA_MOTION, motion.camera_motion.to_owned());
+    clip.set(c::MOTION_METHOD, motion.method.to_owned());
+}
+
+#[cfg(test)]
+mod tests;
