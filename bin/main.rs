@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod env;
 mod judges;
+mod order;
 mod progress;
 mod recipe;
 mod report;

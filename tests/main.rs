@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod architecture;
+mod backfill;
 mod commands;
 mod files;
 mod kills;
 mod models;
+mod order;
 mod pylance;
 mod refilter;
 mod runs;

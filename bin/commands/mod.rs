@@ -30,11 +30,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             run::run(&recipe, options, runtime.handle())
         }
         Command::Check { recipe } => {
-            let recipe = Recipe::load(&recipe)?;
+            let mut recipe = Recipe::load(&recipe)?;
             if recipe.out.join("clips.lance").exists() {
                 let table = runtime.block_on(async {
                     anyhow::Ok(Store::open(&recipe.out).await?.meta().await?)
                 })?;
+                run::follow_order(&mut recipe, &table);
                 run::check_table(&recipe, &table)?;
             }
             check(&recipe)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use curate_pipeline::{Planned, Provenance, Report, Stop};
+use curate_pipeline::{Order, Planned, Provenance, Report, Stop};
 use curate_schemas::{Micros, UnitId};
 use curate_stages::sources::{Listing, Sources};
 use curate_store::{CompactOptions, Lease, LedgerEntry, Store, StoreError, TableMeta};
@@ -22,6 +22,7 @@ use crate::{
     Exit, UsageError,
     backfill::{self, Filler},
     cli::JudgeBy,
+    order,
     progress::{Progress, Total, say},
     recipe::Recipe,
     report::{self, Ended},
@@ -90,6 +91,15 @@ pub(crate) fn execute(
     // Processes started together in containers may share second and process number.
     let chance = uuid::Uuid::new_v4().simple().to_string();
     let run_id = format!("{}-{}-{}", now().0 / 1_000_000, std::process::id(), &chance[..8]);
+    let provenance = Provenance {
+        run_id: run_id.clone(),
+        curate_version: env!("CARGO_PKG_VERSION").to_owned(),
+        now,
+    };
+    if recipe.plan.run.order == Order::Cost && !recipe.out.join("clips.lance").exists() {
+        let sources = recipe.sources_by_location()?;
+        order::by_cost(&mut recipe.plan, sources, &provenance)?;
+    }
     let store = runtime.block_on(open_table(recipe, options))?;
     let (recipe, plan) = (&*recipe, &recipe.plan);
     let lease = runtime.block_on(Lease::acquire(&recipe.out, &run_id))?;
@@ -114,8 +124,6 @@ pub(crate) fn execute(
             .with_context(|| format!("cannot write {}", events.display()))?,
         total,
     );
-    let provenance =
-        Provenance { run_id, curate_version: env!("CARGO_PKG_VERSION").to_owned(), now };
     if options.backfill {
         let filling = Filling {
             recipe,
@@ -266,6 +274,7 @@ async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<Sto
     }
     let table = store.meta().await?;
     check_split(recipe, &table)?;
+    follow_order(recipe, &table);
     match options.judge {
         Some(JudgeBy::Table) => recipe.judge_by(&table.judge)?,
         Some(JudgeBy::File) => {}
@@ -312,6 +321,15 @@ fn count_sources(
         }
     })?;
     Ok(())
+}
+
+/// An order that was found by measuring is the one that the table was made in.
+pub(crate) fn follow_order(recipe: &mut Recipe, table: &TableMeta) {
+    if recipe.plan.run.order == Order::Cost {
+        let stages = table.judge.as_array().map_or(&[][..], Vec::as_slice);
+        let kinds: Vec<&str> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
+        recipe.plan.reorder(&kinds);
+    }
 }
 
 /// A table is only written by the recipe that made it.

@@ -220,6 +220,18 @@ pub enum Score {
     All,
 }
 
+/// In which order filters see a clip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// As the recipe says.
+    #[default]
+    File,
+    /// What rejects most for its cost first, as measured on the first clips. Which clips are kept
+    /// does not depend on it, only which filter drops the others.
+    Cost,
+}
+
 /// `[run]`: resources and limits. Nothing here changes which clips there are; `score`, `tries` and the
 /// time limits decide how much is measured of them, and when a unit is given up.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -236,6 +248,8 @@ pub struct RunConfig {
     pub memory: u64,
     /// `"kept"`, or `"all"` to measure rejected clips too.
     pub score: Score,
+    /// `"file"`, or `"cost"` to let the filters that reject most for their cost go first.
+    pub order: Order,
     /// Commit at least this often, in seconds.
     pub commit_seconds: f64,
     /// Commit at least every so many units.
@@ -256,6 +270,7 @@ impl Default for RunConfig {
             decode_threads: 0,
             memory: 512 << 20,
             score: Score::Kept,
+            order: Order::File,
             commit_seconds: 30.0,
             commit_units: 64,
             stall_seconds: 60.0,

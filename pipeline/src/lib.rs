@@ -20,7 +20,7 @@ pub mod suggest;
 pub mod testing;
 pub mod unit;
 
-pub use config::{Document, Problems, RunConfig, Score};
+pub use config::{Document, Order, Problems, RunConfig, Score};
 pub use error::{BuildError, ClipError, ConfigError, RunError, StageFault, UnitError};
 pub use frame::{
     Chain, Frame, FrameNeed, FramePair, Frames, Grey, Grid, Later, Pairs, VectorNeed, Vectors,

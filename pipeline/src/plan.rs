@@ -120,6 +120,30 @@ impl Plan {
         }
     }
 
+    /// Puts the stages between the split and the last one into the order of `kinds`; those that are
+    /// not named come after. A stage stays behind those whose columns it reads, so no key changes.
+    pub fn reorder(&mut self, kinds: &[&str]) {
+        let Some(last) = self.stages.len().checked_sub(1).filter(|last| *last > 1) else { return };
+        let place = |kind: &str| kinds.iter().position(|name| *name == kind).unwrap_or(kinds.len());
+        let mut waiting: Vec<PlannedStage> = self.stages.drain(1..last).collect();
+        let mut at = 1;
+        while !waiting.is_empty() {
+            let is_ready = |stage: &PlannedStage| {
+                let others = waiting.iter().filter(|other| other.kind != stage.kind);
+                let mut pending = others.flat_map(|other| other.config.writes());
+                !pending.any(|column| stage.config.reads().contains(column))
+            };
+            let ready = waiting.iter().enumerate().filter(|(_, stage)| is_ready(stage));
+            let next = ready.min_by_key(|(_, stage)| place(stage.kind)).map_or(0, |(i, _)| i);
+            self.stages.insert(at, waiting.remove(next));
+            at += 1;
+        }
+        let judges = self.stages.iter();
+        self.judge = judges
+            .map(|stage| json!({ "stage": stage.kind, "settings": stage.config.judging() }))
+            .collect();
+    }
+
     /// The stage called `kind`.
     #[must_use]
     pub fn stage(&self, kind: &str) -> Option<&PlannedStage> {
@@ -335,6 +359,32 @@ mod tests {
             },
             example: "",
         },
+        StageEntry {
+            kind: "late",
+            summary: "",
+            parse: |t, _| {
+                Box::new(Fake {
+                    shape: Shape::Map,
+                    reads: &["text_area_max"],
+                    writes: &["aesthetic_mean"],
+                    setting: setting(t),
+                })
+            },
+            example: "",
+        },
+        StageEntry {
+            kind: "last",
+            summary: "",
+            parse: |t, _| {
+                Box::new(Fake {
+                    shape: Shape::Map,
+                    reads: &[],
+                    writes: &["video"],
+                    setting: setting(t),
+                })
+            },
+            example: "",
+        },
     ];
 
     fn compile(recipe: &str) -> (Plan, Vec<String>) {
@@ -390,6 +440,29 @@ mod tests {
         assert_ne!(base[1], moved[1]);
         let split = keys(&[("scenes", 2), ("motion", 1), ("text", 1)]);
         assert!(base.iter().zip(&split).all(|(a, b)| a != b));
+    }
+
+    #[test]
+    fn stages_change_places_but_stay_behind_what_they_read() {
+        let text = recipe(&[("scenes", 0), ("motion", 0), ("text", 0)]);
+        let (plan, _) = compile(&format!("{text}[[stage]]\nkind = \"last\"\n"));
+        let kinds = |plan: &Plan| plan.stages.iter().map(|s| s.kind).collect::<Vec<_>>();
+        let keys = |plan: &Plan| {
+            let mut keys: Vec<String> = plan.stages.iter().map(|s| s.key.clone()).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(kinds(&plan), ["scenes", "motion", "text", "last"]);
+        let mut moved = plan.clone();
+        moved.reorder(&["text", "motion"]);
+        assert_eq!(kinds(&moved), ["scenes", "text", "motion", "last"]);
+        assert_eq!(moved.judge[1]["stage"], "text");
+        assert_eq!(keys(&moved), keys(&plan));
+        // "late" reads what "text" writes.
+        let text = recipe(&[("scenes", 0), ("text", 0), ("late", 0), ("motion", 0)]);
+        let (mut plan, _) = compile(&format!("{text}[[stage]]\nkind = \"last\"\n"));
+        plan.reorder(&["late", "motion", "text"]);
+        assert_eq!(kinds(&plan), ["scenes", "motion", "text", "late", "last"]);
     }
 
     #[test]
