@@ -102,6 +102,11 @@ impl Archive {
         Ok(Self { path: path.to_owned(), file, members })
     }
 
+    /// What is in it, in the archive's order.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
     /// The member of this name.
     pub(crate) fn member(&self, name: &str) -> Result<Member, ArchiveError> {
         let found = self.members.iter().find(|member| member.name == name);
@@ -109,6 +114,17 @@ impl Archive {
             path: self.path.clone(),
             member: name.to_owned(),
         })
+    }
+
+    /// Where a stored member's bytes lie in the file; `None` when it is compressed.
+    pub(crate) fn offset(&mut self, member: &Member) -> Result<Option<u64>, ArchiveError> {
+        let start = self.start(member)?;
+        Ok((member.method == STORED && !member.is_encrypted).then_some(start))
+    }
+
+    /// The archive's file, for reading stored members where they lie.
+    pub(crate) fn into_file(self) -> File {
+        self.file
     }
 
     /// Unpacks a member and checks its checksum at the end.
@@ -267,7 +283,7 @@ mod tests {
     fn members(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
         let (_folder, path) = file("a.zip", bytes);
         let mut archive = Archive::open(&path)?;
-        let list = archive.members.clone();
+        let list = archive.members().to_vec();
         let read = list.iter().map(|member| {
             let mut unpacked = Vec::new();
             archive.read(member, &mut unpacked)?;
@@ -285,6 +301,12 @@ mod tests {
             let read = members(&bytes).unwrap();
             assert_eq!(read[0], ("a/stored".to_owned(), b"as it is".to_vec()), "wide: {is_wide}");
             assert_eq!(read[1], ("deflated".to_owned(), long.clone()), "wide: {is_wide}");
+            let (_folder, path) = file("a.zip", &bytes);
+            let mut archive = Archive::open(&path).unwrap();
+            let [stored, deflated] = archive.members().to_vec().try_into().unwrap();
+            let at = archive.offset(&stored).unwrap().unwrap() as usize;
+            assert_eq!(&bytes[at..at + 8], b"as it is");
+            assert_eq!(archive.offset(&deflated).unwrap(), None);
         }
     }
 

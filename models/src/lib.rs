@@ -1,9 +1,7 @@
-//! Models: the hub that fetches them, ONNX Runtime, and the networks that run on it.
+//! Models: the hub that fetches them, and their checkpoints.
 //!
 //! [`hub`] knows every model there is (`manifest.toml`), fetches files, checks them, and says what
-//! to do when one is missing. [`Runtime`] is ONNX Runtime, opened once from the hub. [`Weights`]
-//! reads checkpoints by tensor name, [`Graph`] is a network without weights, and the two together
-//! make a session. [`raft`] is optical flow.
+//! to do when one is missing. [`Weights`] reads checkpoints by tensor name.
 //!
 //! A run never downloads: stages only ask the hub for paths, and `curate models pull` fills it. The
 //! crate reads no environment and starts no process; the command hands it a folder, something that
@@ -14,5 +12,7 @@ mod archive;
 pub mod hub;
 #[cfg(test)]
 mod testing;
+mod weights;
 
 pub use archive::ArchiveError;
+pub use weights::{PickleError, Weights, WeightsError};

@@ -7,7 +7,7 @@
 //! Decided against a cache that fetches on demand: a run would then depend on the network in its
 //! middle, and on whichever stage asks first.
 
-mod digest;
+pub(crate) mod digest;
 mod error;
 mod http;
 mod manifest;
