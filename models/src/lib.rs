@@ -1,7 +1,9 @@
-//! Models: the hub that fetches them, and their checkpoints.
+//! Models: the hub that fetches them, ONNX Runtime, and the networks that run on it.
 //!
 //! [`hub`] knows every model there is (`manifest.toml`), fetches files, checks them, and says what
-//! to do when one is missing. [`Weights`] reads checkpoints by tensor name.
+//! to do when one is missing. [`Runtime`] is ONNX Runtime, opened once from the hub. [`Weights`]
+//! reads checkpoints by tensor name; networks are graphs without weights, and the two together make
+//! a session. [`raft`] is optical flow.
 //!
 //! A run never downloads: stages only ask the hub for paths, and `curate models pull` fills it. The
 //! crate reads no environment and starts no process; the command hands it a folder, something that
@@ -9,10 +11,16 @@
 #![warn(missing_docs)]
 
 mod archive;
+mod error;
+mod graph;
 pub mod hub;
+pub mod raft;
+mod runtime;
 #[cfg(test)]
 mod testing;
 mod weights;
 
 pub use archive::ArchiveError;
+pub use error::{InputError, Misfit, ModelError};
+pub use runtime::Runtime;
 pub use weights::{PickleError, Weights, WeightsError};

@@ -1,9 +1,12 @@
 //! What tests of this crate share.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use flate2::{Compression, Crc, write::DeflateEncoder};
+use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
+
+use crate::{Runtime, Weights, hub::Hub};
 
 /// A file with these bytes in a folder of its own.
 pub(crate) fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
@@ -11,6 +14,42 @@ pub(crate) fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     (folder, path)
+}
+
+/// ONNX Runtime from the models that `make test` has fetched; `None` (and a word about it) without.
+pub(crate) fn runtime() -> Option<Runtime> {
+    match Runtime::open(&Hub::open(curate_testing::models()?).unwrap()) {
+        Ok(runtime) => Some(runtime),
+        Err(crate::ModelError::Missing(missing)) => {
+            curate_testing::skip("ONNX Runtime", &missing.to_string());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Tensors of float32: shape and elements.
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Tensors of zeros.
+pub(crate) fn tensors(shapes: &[(&str, &[usize])]) -> Tensors {
+    let zeros = shapes.iter().map(|(name, shape)| {
+        ((*name).to_owned(), (shape.to_vec(), vec![0.0; shape.iter().product()]))
+    });
+    zeros.collect()
+}
+
+/// A checkpoint of these tensors, in memory.
+pub(crate) fn weights(tensors: &Tensors) -> Weights {
+    let bytes: Vec<Vec<u8>> = tensors
+        .values()
+        .map(|(_, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, (shape, _)), bytes)| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    let file = safetensors::serialize(views, None).unwrap();
+    Weights::from_bytes("made here", file).unwrap()
 }
 
 /// Writes zip archives.

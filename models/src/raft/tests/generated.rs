@@ -1,0 +1,112 @@
+//! Weights and pictures from a rule instead of a file: `recipes/raft_graphs/README.md` states it,
+//! and its Python twin made what torchvision computed from them.
+
+use std::collections::BTreeMap;
+
+use crate::testing::Tensors;
+
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Output number `k` of splitmix64 started at `seed`.
+fn hash(seed: u64, k: u64) -> u64 {
+    let mut z = seed.wrapping_add((k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Weights of these names and shapes.
+pub(super) fn weights(shapes: &BTreeMap<String, Vec<usize>>) -> Tensors {
+    shapes
+        .iter()
+        .map(|(name, shape)| (name.clone(), (shape.clone(), tensor(name, shape))))
+        .collect()
+}
+
+fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
+    let seed = fnv1a(name);
+    let is_scale =
+        shape.len() == 1 && (name.ends_with(".weight") || name.ends_with(".running_var"));
+    let reach = match shape {
+        [_, rest @ ..] if shape.len() == 4 => {
+            (3.0 / rest.iter().product::<usize>() as f64).sqrt() as f32
+        }
+        _ => 0.125,
+    };
+    let element = |k: usize| {
+        let unit = (hash(seed, k as u64) >> 40) as f32 / 16_777_216.0;
+        let mut value = if is_scale { unit + 0.5 } else { (unit * 2.0 - 1.0) * reach };
+        if name.starts_with("update_block.flow_head.conv2.") {
+            value *= 0.25;
+        }
+        if name.starts_with("mask_predictor.conv.") {
+            value *= 4.0;
+        }
+        value
+    };
+    (0..shape.iter().product()).map(element).collect()
+}
+
+/// Picture 1 or 2, three bytes for each pixel: a smooth texture and some noise.
+pub(super) fn picture(which: usize, width: usize, height: usize) -> Vec<u8> {
+    let texture = fnv1a("texture");
+    let noise = fnv1a(&format!("noise{which}"));
+    let knot = |channel: usize, j: usize, i: usize| {
+        hash(texture, ((channel * 4096 + j) * 4096 + i) as u64) >> 56
+    };
+    let (right, down) = if which == 1 { (64, 64) } else { (59, 66) };
+    let mut rgb = Vec::with_capacity(3 * width * height);
+    for y in 0..height {
+        for x in 0..width {
+            for c in 0..3 {
+                let (u, v) = (x + right, y + down);
+                let (i, a, j, b) = (u / 16, (u % 16) as u64, v / 16, (v % 16) as u64);
+                let along = |j| (16 - a) * knot(c, j, i) + a * knot(c, j, i + 1);
+                let smooth = ((16 - b) * along(j) + b * along(j + 1)) >> 8;
+                let at = ((c * height + y) * width + x) as u64;
+                let level = smooth as i64 + (hash(noise, at) >> 59) as i64 - 16;
+                rgb.push(level.clamp(0, 255) as u8);
+            }
+        }
+    }
+    rgb
+}
+
+#[test]
+fn the_rule_is_the_one_of_its_python_twin() {
+    assert_eq!([hash(0, 0), hash(0, 1)], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+    assert_eq!(fnv1a("feature_encoder.conv.weight"), 0x4a4f_700e_341a_28e4);
+    let bits = |name: &str, shape: &[usize]| {
+        let values = tensor(name, shape);
+        [values[0], values[1], values[values.len() - 1]].map(f32::to_bits)
+    };
+    for (name, shape, expected) in [
+        (
+            "feature_encoder.convnormrelu.0.weight",
+            &[64, 3, 7, 7][..],
+            [0x3db0_587c, 0xbde4_5ee8, 0xbd65_8d6e],
+        ),
+        (
+            "context_encoder.convnormrelu.1.running_var",
+            &[64],
+            [0x3f70_725b, 0x3f86_2b54, 0x3f58_1299],
+        ),
+        ("mask_predictor.conv.bias", &[576], [0x3ea7_870e, 0x3ed2_59f4, 0xbe60_892c]),
+        (
+            "update_block.flow_head.conv2.weight",
+            &[2, 256, 3, 3],
+            [0x3baf_1123, 0xbbd7_667b, 0xbc05_66c4],
+        ),
+    ] {
+        assert_eq!(bits(name, shape), expected, "{name}");
+    }
+    let (first, second) = (picture(1, 160, 128), picture(2, 160, 128));
+    let levels = |rgb: &[u8]| rgb.iter().step_by(3).take(6).copied().collect::<Vec<_>>();
+    let sum = |rgb: &[u8]| rgb.iter().map(|level| u64::from(*level)).sum::<u64>();
+    assert_eq!((levels(&first), sum(&first)), (vec![140, 137, 159, 149, 140, 167], 7_606_990));
+    assert_eq!((levels(&second), sum(&second)), (vec![129, 113, 119, 134, 133, 144], 7_623_872));
+}
