@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::Context as _;
+use curate_models::hub::Hub;
 use curate_pipeline::{
     Document, Plan, Problems, StageConfig, StageEntry,
     config::{read_table, settings_table},
-    plan::Ingredients,
+    plan::{Ingredients, Models},
 };
 use curate_stages::{
     STAGES,
@@ -126,12 +127,20 @@ impl Recipe {
             IdFrom::Location => "location",
             IdFrom::Content => "content",
         };
+        let models = env::models_dir()?;
+        let hub = Hub::open(&models)?;
+        // Another version of the runtime computes the same up to rounding.
+        let check = |id: &str| match hub.hash(id) {
+            Ok(hash) => Ok(if id == "onnxruntime" { String::new() } else { hash }),
+            Err(missing) => Err(missing.to_string()),
+        };
         let ingredients = Ingredients {
             entries: STAGES,
             last: Some(("clip", Arc::new(clip))),
             identity: json!({ "ids": ids, "unit_minutes": output.unit_minutes, "form": output.form }),
             cores: env::cores(),
             base,
+            models: Models { dir: &models, check: &check },
         };
         let plan = Plan::compile(&document, ingredients, &mut problems);
         // Without a path nothing is left out of the inputs, which are checked all the same.

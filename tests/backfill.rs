@@ -46,7 +46,7 @@ fn a_new_stage_is_measured_on_clips_that_are_there() {
     let full = recipe(&folder, "full.toml", "out", &motion(""));
     let refused = run(&full, &[]);
     assert_eq!(refused.code, Some(2), "{}", refused.err);
-    assert!(refused.err.contains("motion: 5 clips not measured"), "{}", refused.err);
+    assert!(refused.err.contains("motion: 6 clips not measured"), "{}", refused.err);
     assert!(refused.err.contains("--backfill"), "{}", refused.err);
     let filled = run(&full, &["--backfill"]);
     assert_eq!(filled.code, Some(0), "{}", filled.err);

@@ -10,6 +10,7 @@ mod kills;
 mod models;
 mod order;
 mod pylance;
+mod raft;
 mod refilter;
 mod runs;
 mod scenes;

@@ -45,6 +45,8 @@ pub struct Plan {
     pub need: FrameNeed,
     /// The recipe's folder.
     pub base: PathBuf,
+    /// The folder of models.
+    pub models: PathBuf,
 }
 
 /// What a plan is compiled from, besides the recipe.
@@ -60,6 +62,24 @@ pub struct Ingredients<'a> {
     pub cores: usize,
     /// The recipe's folder.
     pub base: &'a Path,
+    /// The models there are.
+    pub models: Models<'a>,
+}
+
+/// The models there are, as far as a plan must know.
+#[derive(Clone, Copy)]
+pub struct Models<'a> {
+    /// Their folder.
+    pub dir: &'a Path,
+    /// The checksum of one, which becomes part of the keys of the stages that use it; if it is not
+    /// there, what to do.
+    pub check: &'a dyn Fn(&str) -> Result<String, String>,
+}
+
+impl std::fmt::Debug for Models<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Models").field("dir", &self.dir).finish_non_exhaustive()
+    }
 }
 
 impl Plan {
@@ -88,6 +108,21 @@ impl Plan {
             check_shapes(&stages, problems);
             check_columns(&stages, problems);
         }
+        let mut models = Vec::with_capacity(stages.len());
+        for (index, (kind, config)) in stages.iter().enumerate() {
+            problems.enter(format!("stage {} ({kind})", index + 1));
+            let mut hashes = Vec::new();
+            for id in config.models() {
+                match (ingredients.models.check)(id) {
+                    Ok(hash) => hashes.push(hash),
+                    Err(error) => {
+                        problems.report("", error);
+                    }
+                }
+            }
+            hashes.retain(|hash| !hash.is_empty());
+            models.push(hashes);
+        }
 
         let split = json!({
             "identity": ingredients.identity,
@@ -96,7 +131,7 @@ impl Plan {
             })),
         });
         let split_id = fingerprint([canonical(&split).as_bytes()]);
-        let keys = stage_keys(&stages, &split_id);
+        let keys = stage_keys(&stages, &models, &split_id);
         let judge: Vec<Json> = stages
             .iter()
             .map(|(kind, config)| json!({ "stage": kind, "settings": config.judging() }))
@@ -117,6 +152,7 @@ impl Plan {
             judge: json!(judge),
             need,
             base: ingredients.base.to_owned(),
+            models: ingredients.models.dir.to_owned(),
         }
     }
 
@@ -238,7 +274,7 @@ fn check_columns(stages: &[Parsed], problems: &mut Problems) {
 }
 
 /// The key of each stage: its own settings and the keys of the stages whose columns it reads.
-fn stage_keys(stages: &[Parsed], split_id: &str) -> Vec<String> {
+fn stage_keys(stages: &[Parsed], models: &[Vec<String>], split_id: &str) -> Vec<String> {
     let mut keys: Vec<String> = Vec::with_capacity(stages.len());
     for (index, (kind, config)) in stages.iter().enumerate() {
         let upstream: Vec<&str> = stages[..index]
@@ -247,11 +283,14 @@ fn stage_keys(stages: &[Parsed], split_id: &str) -> Vec<String> {
             .filter(|((_, other), _)| other.writes().iter().any(|c| config.reads().contains(c)))
             .map(|(_, key)| key.as_str())
             .collect();
-        let own = canonical(&json!({
+        let mut own = json!({
             "kind": kind, "revision": config.revision(), "settings": config.measuring(),
             "upstream": upstream, "split": split_id,
-        }));
-        keys.push(fingerprint([own.as_bytes()]));
+        });
+        if let Some(models) = models.get(index).filter(|models| !models.is_empty()) {
+            own["models"] = json!(models);
+        }
+        keys.push(fingerprint([canonical(&own).as_bytes()]));
     }
     keys
 }
@@ -396,6 +435,7 @@ mod tests {
             identity: json!({"ids": "location"}),
             cores: 2,
             base: Path::new("."),
+            models: Models { dir: Path::new("."), check: &|_| Ok(String::new()) },
         };
         let plan = Plan::compile(&document, ingredients, &mut problems);
         (plan, problems.into_errors().iter().map(ToString::to_string).collect())

@@ -121,6 +121,8 @@ pub struct BuildContext<'a> {
     pub stop: &'a Stop,
     /// The folder of the recipe: relative paths start here.
     pub base: &'a Path,
+    /// The folder of models.
+    pub models: &'a Path,
 }
 
 /// The declarative half of a stage: what the recipe says, checked before anything is loaded.
@@ -140,6 +142,10 @@ pub trait StageConfig: fmt::Debug + Send + Sync {
     /// What it occupies.
     fn resources(&self) -> Resources {
         Resources::cpu(1)
+    }
+    /// Models it needs, by their ids; whether they are there is checked before anything runs.
+    fn models(&self) -> Vec<&'static str> {
+        Vec::new()
     }
     /// Bumped when the meaning of its output changes.
     fn revision(&self) -> u32 {

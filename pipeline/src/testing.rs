@@ -105,6 +105,7 @@ fn measure(config: &dyn StageConfig, mut items: Vec<Item>) -> Vec<Result<Clip, C
         need: config.frames(),
         stop: &stop,
         base: Path::new("."),
+        models: Path::new("."),
     };
     let results = match config.build(&context) {
         Ok(Stage::Map(mut map)) => items.iter_mut().map(|item| map.map(item)).collect(),

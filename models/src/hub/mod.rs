@@ -23,7 +23,11 @@ pub use self::{
 
 /// Files that are part of the binary: model, file name, bytes. Each has an `embedded` entry in the
 /// manifest.
-const EMBEDDED: &[Embedded] = &[];
+const EMBEDDED: &[Embedded] = &[(
+    "raft-small",
+    "raft_small.safetensors",
+    include_bytes!("../../weights/raft_small.safetensors"),
+)];
 
 /// A file of a model that is part of the binary.
 type Embedded = (&'static str, &'static str, &'static [u8]);

@@ -187,6 +187,7 @@ impl Shared<'_> {
             need: self.plan.need,
             stop: self.stop,
             base: &self.plan.base,
+            models: &self.plan.models,
         }
     }
 

@@ -250,6 +250,7 @@ fn run_watched(
         identity: json!({}),
         cores: 2,
         base: Path::new("."),
+        models: crate::plan::Models { dir: Path::new("."), check: &|_| Ok(String::new()) },
     };
     let mut plan = Plan::compile(&document, ingredients, &mut problems);
     plan.run.memory = memory;

@@ -20,11 +20,16 @@ mod dis;
 mod farneback;
 mod flow;
 mod mvs;
+mod raft;
 mod stats;
 
+use curate_models::{
+    hub::Hub,
+    raft::{RaftOptions, Variant},
+};
 use curate_pipeline::{
     BatchMap, Bound, BuildContext, BuildError, Check, ClipError, FrameNeed, Item, Map, Pairs,
-    Problems, Shape, Stage, StageConfig, StageEntry, StageFault, config::read_table,
+    Problems, Resources, Shape, Stage, StageConfig, StageEntry, StageFault, config::read_table,
 };
 use curate_schemas::{Clip, columns as c};
 use serde::{Deserialize, Serialize};
@@ -51,6 +56,16 @@ pub enum MethodName {
     RaftSmall,
     /// RAFT, the large model.
     RaftLarge,
+}
+
+/// Whose weights a network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightsName {
+    /// This project's own, which are built in (`raft-small` only).
+    Own,
+    /// Those that torchvision publishes.
+    Torchvision,
 }
 
 /// What looks at a clip before a costly method does.
@@ -89,6 +104,10 @@ pub struct MotionConfig {
     pub preset: Option<Preset>,
     /// How motion is measured.
     pub method: Option<MethodName>,
+    /// Whose weights RAFT has: the project's own for `raft-small`, else torchvision's.
+    pub weights: Option<WeightsName>,
+    /// How often RAFT updates its estimate.
+    pub updates: u32,
     /// What rejects clear cases before RAFT looks at them.
     pub prefilter: Option<Prefilter>,
     /// Pairs of frames of each clip, spread evenly over it.
@@ -108,6 +127,9 @@ impl Default for MotionConfig {
         Self {
             preset: None,
             method: None,
+            weights: None,
+            // As torchvision does.
+            updates: 12,
             prefilter: None,
             // A flow takes about as long as decoding five frames of full HD, so four pairs of a
             // clip of ten seconds are a few percent of its decoding.
@@ -132,7 +154,7 @@ pub const ENTRY: StageEntry = StageEntry {
     summary: "drop clips that stand still or move too much",
     parse: |table, problems| Box::new(read_table::<MotionConfig>(table, problems)),
     example: "[[stage]]\nkind = \"motion\"\n\
-              method = \"auto\"          # \"dis\", \"farneback\" (the released score) or \"mvs\"\n\
+              method = \"auto\"          # \"dis\", \"raft-small\", \"farneback\" (the released score), \"mvs\"\n\
               # pairs = 4              # pairs of frames of each clip\n\
               # gap_s = 0.125          # seconds between the frames of a pair\n\
               # size = 256             # shorter side of the compared frames\n\
@@ -163,6 +185,16 @@ impl MotionConfig {
 
     fn pairs(&self) -> Pairs {
         Pairs { count: self.pairs, gap_s: self.gap_s, short_side: self.size }
+    }
+
+    /// The hub's id of the network's weights.
+    fn weights(&self) -> Option<&'static str> {
+        match (self.method(), self.weights) {
+            (MethodName::RaftSmall, None | Some(WeightsName::Own)) => Some(raft::OWN_SMALL),
+            (MethodName::RaftSmall, Some(WeightsName::Torchvision)) => Some(raft::PUBLISHED_SMALL),
+            (MethodName::RaftLarge, _) => Some(raft::PUBLISHED_LARGE),
+            _ => None,
+        }
     }
 
     fn is_raft(&self) -> bool {
@@ -207,14 +239,32 @@ impl StageConfig for MotionConfig {
         need
     }
 
+    fn resources(&self) -> Resources {
+        Resources::cpu(1)
+    }
+
+    fn models(&self) -> Vec<&'static str> {
+        self.weights().map_or_else(Vec::new, |weights| vec!["onnxruntime", weights])
+    }
+
     /// Only what has a say: another `size` does not change what `mvs` measures.
     fn measuring(&self) -> Json {
         let method = self.method();
         match method {
             MethodName::Farneback | MethodName::Mvs => json!({ "method": method }),
-            MethodName::Auto | MethodName::Dis | MethodName::RaftSmall | MethodName::RaftLarge => {
+            MethodName::Auto | MethodName::Dis => {
                 json!({
-                    "method": method, "prefilter": self.prefilter,
+                    "method": method,
+                    "pairs": self.pairs, "gap_s": self.gap_s, "size": self.size,
+                })
+            }
+            MethodName::RaftSmall | MethodName::RaftLarge => {
+                let own = self.method() == MethodName::RaftSmall
+                    && self.weights != Some(WeightsName::Torchvision);
+                let weights = if own { WeightsName::Own } else { WeightsName::Torchvision };
+                json!({
+                    "method": method, "weights": weights, "updates": self.updates,
+                    "prefilter": self.prefilter,
                     "pairs": self.pairs, "gap_s": self.gap_s, "size": self.size,
                 })
             }
@@ -227,9 +277,19 @@ impl StageConfig for MotionConfig {
     }
 
     fn validate(&self, problems: &mut Problems) {
-        if self.is_raft() {
-            problems.report("method", "RAFT is not built in yet").help =
-                Some("use \"dis\", which is nearly as exact".to_owned());
+        if self.method() == MethodName::RaftLarge && self.weights == Some(WeightsName::Own) {
+            problems
+                .report("weights", "the project has no weights of its own for RAFT-large")
+                .help = Some("remove the setting, or use \"raft-small\"".to_owned());
+        }
+        if self.weights.is_some() && !self.is_raft() {
+            problems
+                .report("weights", "only RAFT has weights, and another method is chosen")
+                .help = Some("remove the setting".to_owned());
+        }
+        if !(1..=64).contains(&self.updates) {
+            problems.report("updates", "must be 1 to 64").help =
+                Some("the default is 12".to_owned());
         }
         if self.prefilter.is_some() && !self.is_raft() {
             problems
@@ -278,7 +338,7 @@ impl StageConfig for MotionConfig {
         checks.flatten().collect()
     }
 
-    fn build(&self, _context: &BuildContext<'_>) -> Result<Stage, BuildError> {
+    fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError> {
         let failed = |message: String| BuildError { stage: ENTRY.kind.to_owned(), message };
         let dis = || -> Result<Box<dyn Method>, BuildError> {
             let dis = Dis::new().map_err(|error| failed(error.to_string()))?;
@@ -288,9 +348,7 @@ impl StageConfig for MotionConfig {
             MethodName::Farneback => Box::<farneback::Farneback>::default(),
             MethodName::Mvs => Box::<mvs::CodecVectors>::default(),
             MethodName::Auto | MethodName::Dis => dis()?,
-            MethodName::RaftSmall | MethodName::RaftLarge => {
-                return Err(failed("RAFT is not built in yet".to_owned()));
-            }
+            MethodName::RaftSmall | MethodName::RaftLarge => Box::new(self.raft(context)?),
         };
         if let Some(prefilter) = self.prefilter {
             let first: Box<dyn Method> = match prefilter {
@@ -299,7 +357,31 @@ impl StageConfig for MotionConfig {
             };
             method = Box::new(flow::Prefiltered { first, then: method });
         }
-        Ok(Stage::Map(Box::new(Runner(method))))
+        let runner = Runner(method);
+        Ok(if self.is_raft() {
+            Stage::Batch(Box::new(runner))
+        } else {
+            Stage::Map(Box::new(runner))
+        })
+    }
+}
+
+impl MotionConfig {
+    fn raft(
+        &self,
+        context: &BuildContext<'_>,
+    ) -> Result<flow::PairFlow<raft::RaftFlow>, BuildError> {
+        let failed = |message: String| BuildError { stage: ENTRY.kind.to_owned(), message };
+        let variant = match self.method() {
+            MethodName::RaftLarge => Variant::Large,
+            _ => Variant::Small,
+        };
+        let hub = Hub::open(context.models).map_err(|error| failed(error.to_string()))?;
+        let options = RaftOptions { updates: self.updates, threads: context.run.cpus };
+        let weights = self.weights().unwrap_or(raft::OWN_SMALL);
+        let source = raft::RaftFlow::load(&hub, weights, variant, options)
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(flow::PairFlow::new(source, self.pairs, self.gap_s))
     }
 }
 

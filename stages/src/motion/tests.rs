@@ -93,6 +93,7 @@ fn measured(settings: &str, item: Item) -> Clip {
         need: config.frames(),
         stop: &stop,
         base: std::path::Path::new("."),
+        models: std::path::Path::new("."),
     };
     let Ok(Stage::Map(mut map)) = config.build(&context) else { panic!("not a map") };
     let mut item = item;
@@ -173,13 +174,28 @@ fn thresholds_are_not_part_of_what_is_measured() {
     assert_eq!(measuring("keep = { min = 0.3 }"), measuring(""));
     assert_eq!(measuring("method = 'auto'"), measuring("method = 'dis'"));
     assert_ne!(measuring("size = 128"), measuring(""));
+    let raft = measuring("method = 'raft-small'");
+    assert_eq!(measuring("method = 'raft-small'\nweights = 'own'"), raft);
+    assert_ne!(measuring("method = 'raft-small'\nweights = 'torchvision'"), raft);
+    assert_ne!(measuring("method = 'raft-small'\nupdates = 6"), raft);
+    assert_ne!(measuring("method = 'raft-small'\nprefilter = 'dis'"), raft);
     assert_eq!(measuring("method = 'mvs'\nsize = 128"), measuring("method = 'mvs'"));
+}
+
+#[test]
+fn networks_say_which_models_they_need() {
+    let models = |text: &str| config(text).0.models();
+    assert_eq!(models("method = 'dis'"), [""; 0]);
+    assert_eq!(models("method = 'raft-small'"), ["onnxruntime", "raft-small"]);
+    let published = "method = 'raft-small'\nweights = 'torchvision'";
+    assert_eq!(models(published), ["onnxruntime", "raft-small-torchvision"]);
+    assert_eq!(models("method = 'raft-large'"), ["onnxruntime", "raft-large-torchvision"]);
 }
 
 #[test]
 fn wrong_settings_are_reported_whole() {
     let (_, problems) = config(
-        "method = 'raft-small'\npairs = 0\ngap_s = -1.0\nsize = 4\nkeep = { min = 2.0, max = 1.0 }\n\
+        "method = 'raft-large'\nweights = 'own'\npairs = 0\ngap_s = -1.0\nsize = 4\nkeep = { min = 2.0, max = 1.0 }\n\
          keep_px = { min = -1.0 }",
     );
     assert_eq!(problems.len(), 6, "{problems:?}");
