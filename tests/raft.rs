@@ -11,22 +11,29 @@ fn recipe(folder: &Folder, out: &str, settings: &str) -> String {
     recipe
 }
 
-/// A still picture, and one that moves to the left by 40 pixels a second.
-fn videos(folder: &Folder) {
-    let still = "-f lavfi -i mandelbrot=size=640x360:rate=1:maxiter=50 -vf trim=end_frame=1,loop=80:1:0,fps=25 \
-                 -t 3.2 -c:v libx264 -crf 12 -pix_fmt yuv420p";
-    make(&folder.path("videos"), "still.mp4", still);
-    let pan = still.replace("fps=25", "fps=25,scale=1280:-2,crop=640:360:x='40*t':y=100:exact=1");
-    make(&folder.path("videos"), "pan.mp4", &pan);
+/// A still picture, and one over which the camera moves to the right, 40 pixels a second.
+fn videos(folder: &Folder, picture: &std::path::Path) {
+    let still = format!(
+        "-i {} -an -vf trim=end_frame=1,loop=100:1:0,fps=25 -t 3.2 -c:v libx264 -crf 12",
+        picture.display()
+    );
+    let crop = |x: &str| {
+        still.replace(
+            "fps=25",
+            &format!("fps=25,format=gbrp,crop=640:360:x='{x}':y=200,format=yuv420p"),
+        )
+    };
+    make(&folder.path("videos"), "still.mp4", &crop("200"));
+    make(&folder.path("videos"), "pan.mp4", &crop("200+40*t"));
 }
 
 #[test]
 fn raft_sees_the_motion_that_is_there() {
-    if curate_testing::models().is_none() {
+    let (Some(_), Some(samples)) = (curate_testing::models(), curate_testing::samples()) else {
         return;
-    }
+    };
     let folder = Folder::new();
-    videos(&folder);
+    videos(&folder, &samples.join("bigbuckbunny.mp4"));
     let run = curate(&["run", &recipe(&folder, "out", "method = \"raft-small\"")]);
     assert_eq!(run.code, Some(0), "{}", run.err);
     // 40 pixels per second of a picture of 640x360.
