@@ -131,8 +131,8 @@ impl Default for MotionConfig {
             // As torchvision does.
             updates: 12,
             prefilter: None,
-            // A flow takes about as long as decoding five frames of full HD, so four pairs of a
-            // clip of ten seconds are a few percent of its decoding.
+            // Spread over ten seconds they meet a movement that lasts a few of them. Each costs two
+            // flows of some ten milliseconds when the clip is slow, and one when it is fast.
             pairs: 4,
             // Slow motion (0.02 diagonals per second) is more than a pixel by then, and three
             // frames of 24, 25 and 30 per second are near it and a third of it is one.

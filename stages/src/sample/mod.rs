@@ -108,8 +108,9 @@ impl Open {
         // A pair must be done before the next one begins.
         let gap_s = need.pairs.map_or(0.0, |pairs| pairs.gap_s);
         let vectors = need.vectors.map_or(1, |vectors| vectors.count);
-        // Clips are some seconds long: that many samples in two of them, to begin with.
-        let slot_s = |count: usize| 2.0 / count.max(1) as f64;
+        // Clips are some seconds long: that many samples in three of them, to begin with. Shorter
+        // slots would only make pictures that are thinned out again.
+        let slot_s = |count: usize| 3.0 / count.max(1) as f64;
         Self {
             from,
             start: None,
