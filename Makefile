@@ -17,7 +17,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo test soak bench bench-scenes bench-refilter bench-raft lint fmt clippy docs ci
+.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion bench-refilter bench-raft lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,10 @@ bench-refilter: build ## Move a threshold on large tables (needs 3 GB of disk).
 bench-raft: build tools ## Pairs per second of RAFT-small, and torchvision's where torch is installed.
 	benches/raft_speed.py "$$(cargo bench --locked --profile release --bench raft --no-run 2>&1 | \
 	  sed -nE 's/.*Executable .*\((.*)\)/\1/p')"
+
+bench-motion: build tools ## Compare motion with pictures whose motion is known.
+	cargo bench --locked --profile release --workspace --bench motion_error
+	PYTHONPATH=$(CACHE)/python benches/motion_sweep.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
 
 lint: fmt clippy docs ## Check format, lints and documentation.
 

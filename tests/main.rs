@@ -9,6 +9,7 @@ mod files;
 mod kills;
 mod models;
 mod order;
+mod motion;
 mod pylance;
 mod raft;
 mod refilter;
