@@ -17,6 +17,11 @@ use std::{
 };
 
 use curate_media::{DecodeOptions, Decoder, Flow, GreyPair, PixelFormat, Size, farneback, grey_of};
+use curate_models::{
+    Runtime, Weights,
+    hub::Hub,
+    raft::{PairRef, Raft, RaftOptions, Rgb, Variant},
+};
 use curate_pipeline::Frame;
 use curate_stages::motion::{Dis, FlowPair, FlowSource};
 
@@ -187,6 +192,25 @@ fn by_vectors(known: &Known, folder: &Path) -> Flow {
     flow
 }
 
+/// The project's own weights; `None` without ONNX Runtime.
+fn raft_small() -> Option<Raft> {
+    let hub = Hub::open(curate_testing::models()?).expect("the manifest");
+    let runtime = Runtime::open(&hub).expect("ONNX Runtime");
+    let content = hub.content("raft-small", "raft_small.safetensors").expect("own weights");
+    let weights = Weights::from_hub(&content).expect("own weights");
+    let raft = Raft::load(&runtime, Variant::Small, &weights, RaftOptions::default());
+    Some(raft.expect("a network"))
+}
+
+fn by_raft(raft: &mut Raft, known: &Known) -> Flow {
+    let [first, second] = known
+        .frames
+        .each_ref()
+        .map(|frame| Rgb::new(&frame.rgb, frame.width, frame.height).expect("a picture"));
+    let found = raft.flow(&[PairRef { first, second }]).expect("a flow").remove(0);
+    Flow { width: found.width as u32, height: found.height as u32, u: found.u, v: found.v }
+}
+
 /// Gives the flow of a pair.
 type Method<'a> = dyn FnMut(&Known) -> Flow + 'a;
 
@@ -202,11 +226,17 @@ fn main() {
     );
     let work = tempfile::tempdir().expect("a temporary folder");
     let mut dis = Dis::new().expect("OpenCV");
-    let mut methods: [(&str, Box<Method<'_>>); 3] = [
+    let mut methods: Vec<(&str, Box<Method<'_>>)> = vec![
         ("dis", Box::new(move |known| by_source(&mut dis, known))),
         ("farneback", Box::new(by_farneback)),
         ("mvs", Box::new(|known| by_vectors(known, work.path()))),
     ];
+    match raft_small() {
+        Some(mut raft) => {
+            methods.push(("raft-small", Box::new(move |known| by_raft(&mut raft, known))));
+        }
+        None => println!("(no raft-small: `curate models pull` brings what it needs)"),
+    }
     for (name, method) in &mut methods {
         let mut errors = Errors::default();
         for known in &pairs {
