@@ -136,8 +136,8 @@ pub(crate) fn checked(meta: &TableMeta, judge: &mut Json) -> anyhow::Result<Vec<
     for stage in judge.as_array_mut().map_or(&mut [][..], Vec::as_mut_slice) {
         if let Some(judge) = judges.iter().find(|judge| stage["stage"] == judge.kind) {
             let stated = judge.config.judging();
-            let keys = stage["settings"].as_object().into_iter().flatten();
-            for (key, _) in keys.filter(|(key, _)| stated.get(key).is_none()) {
+            let mut keys = stage["settings"].as_object().into_iter().flatten();
+            if let Some((key, _)) = keys.find(|(key, _)| stated.get(key).is_none()) {
                 let kind = judge.kind;
                 return Err(UsageError(format!(
                     "--set: `{key}` of `{kind}` is no threshold but decides what is measured; \

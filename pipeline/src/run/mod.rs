@@ -10,6 +10,7 @@
 //! * A unit is handed over whole and once, or not at all.
 
 mod collect;
+mod measured;
 mod workers;
 
 use std::{

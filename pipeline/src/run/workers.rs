@@ -8,7 +8,11 @@ use std::{
 
 use curate_schemas::{Clip, columns as c};
 
-use super::{Event, Left, Outlet, Planned, Shared, Ticketed, collect::UnitEnd};
+use super::{
+    Event, Outlet, Planned, Shared, Ticketed,
+    collect::UnitEnd,
+    measured::{finish, has_measured},
+};
 use crate::{
     BatchMap, ClipError, Emit, Frames, Item, Map, RunError, Score, Split, Stage, Stopped, Unit,
     UnitError, Verdict,
@@ -366,62 +370,11 @@ fn pass_on(
     }
 }
 
-/// The keys of the stages that have measured a clip, as far as its row says.
-fn stage_keys(clip: &Clip) -> serde_json::Map<String, serde_json::Value> {
-    let stored = clip.get(c::STAGE_KEYS);
-    stored.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-}
-
-/// Whether a clip that came out of a table was measured by the same stage with the same settings.
-/// If not, what the stage wrote then is cleared, so that nothing old can survive among the new.
-fn has_measured(shared: &Shared<'_>, index: usize, clip: &mut Clip) -> bool {
-    if clip.get(c::STAGE_KEYS).is_none() {
-        return false;
-    }
-    let stage = &shared.plan.stages[index];
-    if stage_keys(clip).get(stage.kind).is_some_and(|key| *key == stage.key) {
-        return true;
-    }
-    for column in stage.config.writes() {
-        clip.clear(column);
-    }
-    false
-}
-
-/// Writes the engine's own columns and sends the clip to the collector, with the last stage that
-/// saw it and whether it failed there.
-fn finish(
-    shared: &Shared<'_>,
-    (index, failed): (usize, bool),
-    outlet: &Outlet,
-    ticket: u64,
-    item: Item,
-) {
-    let left = Left { last: index, dropped: item.dropped, failed };
-    let mut clip = item.clip;
-    // A clip from a table may have been measured by later stages before.
-    let mut keys = stage_keys(&clip);
-    for stage in &shared.plan.stages[..=index] {
-        keys.insert(stage.kind.to_owned(), stage.key.clone().into());
-    }
-    // A caption that came with the source stands until a stage writes another.
-    if let (None, Some(caption)) = (clip.get(c::CAPTION), &item.unit.source.caption) {
-        clip.set(c::CAPTION, caption.clone());
-        clip.set(c::CAPTION_MODEL, "source".to_owned());
-    }
-    clip.set(c::SPLIT_ID, shared.plan.split_id.clone());
-    clip.set(c::STAGE_KEYS, serde_json::Value::Object(keys).to_string());
-    clip.set(c::RUN_ID, shared.provenance.run_id.clone());
-    clip.set(c::CURATE_VERSION, shared.provenance.curate_version.clone());
-    clip.set(c::CREATED_AT, (shared.provenance.now)());
-    send(outlet, Event::Clip { ticket, clip: Box::new(clip), left });
-}
-
 fn clip_bytes(clip: &Clip) -> usize {
     clip.get(c::VIDEO).map_or(0, Vec::len) + clip.get(c::THUMB).map_or(0, Vec::len)
 }
 
-fn send(outlet: &Outlet, event: Event) {
+pub(super) fn send(outlet: &Outlet, event: Event) {
     let bytes = match &event {
         Event::Clip { clip, .. } => clip_bytes(clip),
         Event::UnitEnd { .. } => 0,

@@ -1,0 +1,49 @@
+use super::*;
+
+fn problems_of(text: &str) -> Vec<String> {
+    let mut problems = Problems::default();
+    let document = Document::parse(text, &mut problems).unwrap_or_default();
+    problems.enter("[run]");
+    let mut run: RunConfig = read_table(&document.run, &mut problems);
+    run.resolve(2, &mut problems);
+    problems.into_errors().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn all_problems_are_found_at_once() {
+    let found = problems_of(
+        "[run]\nworkrs = 2\nmemory = \"lots\"\ntries = \"x\"\ncommit_seconds = -1\n[ouptut]\npath = \"x\"\n",
+    );
+    let all = found.join("\n");
+    assert!(
+        all.contains("[run] workrs: there is no such setting\n    did you mean `workers`?"),
+        "{all}"
+    );
+    assert!(all.contains("[run] memory: \"lots\" is not a size"), "{all}");
+    assert!(all.contains("[run] tries:"), "{all}");
+    assert!(all.contains("[run] commit_seconds: must be a positive"), "{all}");
+    assert!(all.contains("ouptut: there is no such section\n    did you mean `output`?"), "{all}");
+    assert_eq!(found.len(), 5, "{all}");
+}
+
+#[test]
+fn a_syntax_error_names_its_line() {
+    let found = problems_of("[run]\nworkers = = 2\n");
+    assert!(found[0].starts_with("line 2"), "{found:?}");
+}
+
+#[test]
+fn sizes_are_read() {
+    assert_eq!(parse_bytes("512MiB"), Some(512 << 20));
+    assert_eq!(parse_bytes("1.5 GB"), Some(1_500_000_000));
+    assert_eq!(parse_bytes("17"), Some(17));
+    assert_eq!(parse_bytes("many"), None);
+    assert_eq!(parse_bytes("-1"), None);
+}
+
+#[test]
+fn the_cpu_budget_is_shared_out() {
+    let mut run = RunConfig { cpus: 64, ..RunConfig::default() };
+    run.resolve(2, &mut Problems::default());
+    assert_eq!((run.decode_threads, run.workers), (4, 16));
+}
