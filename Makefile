@@ -17,7 +17,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion bench-refilter bench-raft lint fmt clippy docs ci
+.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion bench-refilter bench-raft bench-prefilter lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +80,9 @@ bench-raft: build tools ## Pairs per second of RAFT-small, and torchvision's whe
 bench-motion: build tools ## Compare motion with pictures whose motion is known.
 	cargo bench --locked --profile release --workspace --bench motion_error
 	PYTHONPATH=$(CACHE)/python benches/motion_sweep.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
+
+bench-prefilter: build tools ## What a prefilter spares RAFT, and whether the same clips are kept.
+	benches/prefilter.py $(CURATE) ../shared/media/clips ../shared/media/scenes
 
 lint: fmt clippy docs ## Check format, lints and documentation.
 
