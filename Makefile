@@ -36,11 +36,14 @@ demo: build models ## Run the pipeline on sample clips and show what was kept an
 	@bin/scripts/samples.sh demo/videos
 	$(CURATE) run examples/demo.toml
 	$(CURATE) status demo/out
+	$(CURATE) sheet demo/out --where "drop_reason is null or drop_reason != 'too_short'" -o demo/sheet.jpg
 	@printf '%s\n' '' \
+	  'Look at demo/sheet.jpg: what was kept, what was not, and why.' \
 	  'The table is demo/out/clips.lance, its sources and their licences are in demo/videos.' \
 	  'Where to look next, with PATH="$(CARGO_TARGET_DIR)/release:$$PATH":' \
 	  '  curate query demo/out "select status, drop_stage, drop_reason, count(*) from clips group by 1, 2, 3"' \
 	  '  curate query demo/out "select clip_id, start_s, end_s, status from clips order by source_uri, start_s"' \
+	  '  curate refilter demo/out --set motion.min=0.03 --dry-run   what another threshold would change' \
 	  '  curate why demo/out CLIP_ID        every measured value against its threshold' \
 	  '  curate extract demo/out CLIP_ID    write the clip as a file' \
 	  '  curate schema                    what every column means'

@@ -106,6 +106,23 @@ pub(crate) enum Command {
         #[arg(long)]
         recipe: Option<PathBuf>,
     },
+    /// Show clips on a contact sheet: kept ones in green, the others in red with their reasons.
+    Sheet {
+        /// The table's folder.
+        out: PathBuf,
+        /// Which clips, as an SQL condition such as `drop_stage = 'motion'`.
+        #[arg(long = "where", value_name = "SQL")]
+        filter: Option<String>,
+        /// In which order, in SQL.
+        #[arg(long = "order-by", value_name = "SQL", default_value = "source_uri, start_pts")]
+        order: String,
+        /// At most so many.
+        #[arg(long, default_value = "60", value_parser = clap::value_parser!(u32).range(1..=600))]
+        limit: u32,
+        /// Where to write it; default: `sheet.jpg` in the table's folder.
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
     /// Move thresholds: judge every clip again from its measured values.
     ///
     /// No video is read and no model runs; only verdicts are written, in one new version.

@@ -71,6 +71,22 @@ fn a_threshold_moves_and_moves_back() {
 }
 
 #[test]
+fn a_sheet_shows_what_was_chosen() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[4, 2]);
+    let run = recipe(&folder, "p.toml", "out", "20");
+    assert_eq!(curate(&["run", &run]).code, Some(0));
+    let (out, file) = (folder.text("out"), folder.text("s.jpg"));
+    let said = curate(&["sheet", &out, "--where", "status = 'dropped'", "-o", &file]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("1 clips"), "{}", said.err);
+    assert!(std::fs::read(file).unwrap().starts_with(&[0xff, 0xd8]));
+    let none = curate(&["sheet", &out, "--where", "status = 'lost'"]);
+    assert_eq!(none.code, Some(2), "{}", none.err);
+    assert_eq!(curate(&["sheet", &out, "--where", "stats = 1"]).code, Some(2));
+}
+
+#[test]
 fn mistakes_are_named_and_write_nothing() {
     let folder = Folder::new();
     folder.video("a.mp4", &[4]);

@@ -5,6 +5,7 @@ mod models;
 mod query;
 mod refilter;
 mod run;
+mod sheet;
 mod table;
 mod try_one;
 
@@ -52,6 +53,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Models { command } => models::run(&command, runtime.handle()),
         Command::Why { out, clip_id, recipe } => {
             runtime.block_on(clips::why(&out, &clip_id, recipe.as_deref()))
+        }
+        Command::Sheet { out, filter, order, limit, output } => {
+            let choice = sheet::Choice { filter, order, limit };
+            runtime.block_on(sheet::sheet(&out, &choice, output))
         }
         Command::Refilter { out, set, dry_run } => {
             let sets = refilter::some(set)?;
