@@ -46,6 +46,8 @@ pub(crate) struct Needs {
     pub(crate) stages: BTreeMap<usize, (u64, u64)>,
     /// Clips that lack something.
     pub(crate) clips: u64,
+    /// Clips of the table that failed.
+    pub(crate) failed: u64,
     /// Their units.
     pub(crate) units: HashSet<UnitId>,
 }
@@ -88,6 +90,7 @@ pub(crate) async fn needs(store: &Store, plan: &Plan) -> Result<Needs, StoreErro
     while let Some(batch) = clips.next_batch().await? {
         for clip in batch {
             let lacking = lacks(plan, &clip);
+            needs.failed += u64::from(clip.get(c::STATUS).is_some_and(|word| word == "failed"));
             if lacking.is_empty() {
                 continue;
             }

@@ -81,7 +81,8 @@ pub(crate) fn with_settings(judge: &Json, sets: &[String]) -> anyhow::Result<Jso
             .filter(|kind| STAGES.iter().any(|entry| entry.kind == *kind))
             .map(str::to_owned)
             .collect();
-        let Some(stage) = stages.iter_mut().find(|stage| stage["stage"] == kind) else {
+        let found = stages.iter_mut().find(|stage| stage["stage"] == kind);
+        let Some(stage) = found.filter(|_| names.iter().any(|name| name == kind)) else {
             let known = names.join(", ");
             return Err(wrong(format!("no stage `{kind}` judges this table: {known}")).into());
         };
@@ -96,8 +97,14 @@ pub(crate) fn with_settings(judge: &Json, sets: &[String]) -> anyhow::Result<Jso
 
 /// A value as in a recipe; `none` takes the setting away.
 fn parse(text: &str) -> Result<Json, String> {
-    if text.is_empty() || text == "none" {
+    if text == "none" {
         return Ok(Json::Null);
+    }
+    if text.is_empty() {
+        return Err("there is no value; `none` takes a threshold away".to_owned());
+    }
+    if text.parse().is_ok_and(|number: f64| !number.is_finite()) {
+        return Err(format!("`{text}` is no number that anything can be compared with"));
     }
     let read = |text: &str| -> Option<Json> {
         let table: toml::Table = format!("v = {text}").parse().ok()?;
@@ -142,6 +149,17 @@ pub(crate) fn checked(meta: &TableMeta, judge: &mut Json) -> anyhow::Result<Vec<
                 return Err(UsageError(format!(
                     "--set: `{key}` of `{kind}` is no threshold but decides what is measured; \
                      change it in the recipe"
+                ))
+                .into());
+            }
+            let mut keys = stage["settings"].as_object().into_iter().flatten();
+            if let Some((key, _)) =
+                keys.find(|(key, value)| value.is_null() && !stated[key].is_null())
+            {
+                let kind = judge.kind;
+                return Err(UsageError(format!(
+                    "--set: `{key}` of `{kind}` always has a value; 0 or a very large number takes \
+                     its effect away"
                 ))
                 .into());
             }

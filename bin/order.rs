@@ -122,6 +122,10 @@ pub(crate) fn by_cost(
             format!("{kind} ({:.1} ms a clip, rejects {:.0} %)", seconds * 1e3, share * 100.0)
         })
         .collect();
-    say(&format!("order by cost, from {} clips: {}", looker.seen, words.join(", ")));
+    say(&format!(
+        "order by cost, from {} clips (decoded for this alone): {}",
+        looker.seen,
+        words.join(", ")
+    ));
     Ok(())
 }

@@ -82,10 +82,9 @@ pub(crate) fn stored_stage(
     config.validate(&mut problems);
     match problems.into_errors().first() {
         None => Ok(Arc::from(config)),
-        Some(problem) => Err(anyhow::anyhow!(
-            "the thresholds of `{}` cannot be used by this version of curate: {problem}",
-            entry.kind
-        )),
+        Some(problem) => {
+            Err(anyhow::anyhow!("the thresholds of `{}` cannot be used: {problem}", entry.kind))
+        }
     }
 }
 

@@ -96,8 +96,8 @@ fn clips_that_a_moved_threshold_lets_in_are_filled_in() {
     assert!(said.out.contains("lacks motion, bytes"), "{}", said.out);
     let loose = recipe(&folder, "p.toml", "out", &motion(""));
     let plain = run(&loose, &[]);
-    assert_eq!(plain.code, Some(0), "{}", plain.err);
-    assert!(plain.err.contains("not complete"), "{}", plain.err);
+    assert_eq!(plain.code, Some(3), "{}", plain.err);
+    assert!(plain.err.contains("have not been through every stage"), "{}", plain.err);
     let filled = run(&loose, &["--backfill"]);
     assert_eq!(filled.code, Some(0), "{}", filled.err);
     let fresh = recipe(&folder, "fresh.toml", "fresh", &motion(""));

@@ -23,7 +23,11 @@ fn an_empty_hub_says_what_to_do() {
     let verify = models(&hub, &["verify"]);
     assert_eq!(verify.code, Some(2), "{}", verify.err);
     assert!(verify.err.contains("run `curate models pull default`"), "{}", verify.err);
-    assert!(!verify.out.contains("torchvision"), "only what is wanted is looked at: {}", verify.out);
+    assert!(
+        !verify.out.contains("torchvision"),
+        "only what is wanted is looked at: {}",
+        verify.out
+    );
 
     let unknown = models(&hub, &["pull", "raft"]);
     assert_eq!(unknown.code, Some(2));

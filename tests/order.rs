@@ -23,7 +23,11 @@ fn cost_changes_who_drops_a_clip_and_not_which_are_kept() {
     let by_cost = recipe(&folder, "cost", "order = \"cost\"");
     let cost = curate(&["run", &by_cost]);
     assert_eq!(cost.code, Some(0), "{}", cost.err);
-    assert!(cost.err.contains("order by cost, from 5 clips: probe ("), "{}", cost.err);
+    assert!(
+        cost.err.contains("order by cost, from 5 clips (decoded for this alone): probe ("),
+        "{}",
+        cost.err
+    );
     let kept =
         "select start_s, end_s, source_uri, motion from clips where status = 'kept' order by 3, 1";
     assert_eq!(folder.rows("cost", kept), folder.rows("file", kept));

@@ -99,6 +99,10 @@ fn mistakes_are_named_and_write_nothing() {
         ("probe.min_fps=fast", "min_fps"),
         ("probe.min_fps=-1", "0 or more"),
         ("probe.min_fps", "write it like"),
+        ("probe.min_fps=", "no value"),
+        ("probe.min_fps=nan", "no number"),
+        ("scenes.min_s=none", "always has a value"),
+        ("clip.form=none", "no stage `clip`"),
         ("scenes.max_s=5", "max_s"),
     ] {
         let said = curate(&["refilter", &out, "--set", set]);

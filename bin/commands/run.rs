@@ -48,6 +48,10 @@ fn now() -> Micros {
 pub(crate) fn run(path: &Path, options: Options, runtime: &Handle) -> anyhow::Result<Exit> {
     let mut recipe = Recipe::load(path)?;
     let ran = execute(&mut recipe, options, runtime)?;
+    if ran.report.stopped && ran.listed.sources == 0 {
+        say("stopped; run the same command again to go on");
+        return Ok(Exit::Stopped);
+    }
     report::print(&Ended {
         recipe: &recipe,
         report: &ran.report,
@@ -64,7 +68,7 @@ pub(crate) fn run(path: &Path, options: Options, runtime: &Handle) -> anyhow::Re
     }
     let bad: u64 =
         ["failed", "partial", "quarantined"].iter().filter_map(|s| ran.report.units.get(s)).sum();
-    let is_bad = bad + ran.report.failed + ran.listed.done_badly > 0;
+    let is_bad = bad + ran.report.failed + ran.listed.done_badly + ran.unfinished > 0;
     Ok(if is_bad { Exit::Partial } else { Exit::Complete })
 }
 
@@ -75,6 +79,8 @@ pub(crate) struct Ran {
     pub(crate) listed: Listed,
     /// Units that another process committed first.
     pub(crate) duplicates: u64,
+    /// Clips that were in the table before and have failed or are not complete.
+    pub(crate) unfinished: u64,
     pub(crate) took: Duration,
 }
 
@@ -100,7 +106,7 @@ pub(crate) fn execute(
         let sources = recipe.sources_by_location()?;
         order::by_cost(&mut recipe.plan, sources, &provenance)?;
     }
-    let store = runtime.block_on(open_table(recipe, options))?;
+    let (store, mut unfinished) = runtime.block_on(open_table(recipe, options))?;
     let (recipe, plan) = (&*recipe, &recipe.plan);
     let lease = runtime.block_on(Lease::acquire(&recipe.out, &run_id))?;
     let ledger = runtime.block_on(async {
@@ -135,7 +141,7 @@ pub(crate) fn execute(
             stop: &stop,
             runtime,
         };
-        filling.fill(&ledger)?;
+        unfinished = filling.fill(&ledger)?;
     }
     let forget = |unit: &UnitId| runtime.block_on(store.delete_units(std::slice::from_ref(unit)));
     let known =
@@ -162,7 +168,7 @@ pub(crate) fn execute(
     }
     let listed = listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
     drop(lease);
-    Ok(Ran { store, report, listed, duplicates, took: started.elapsed() })
+    Ok(Ran { store, report, listed, duplicates, unfinished, took: started.elapsed() })
 }
 
 /// So many fragments are scanned as quickly as an index is read.
@@ -196,8 +202,8 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// Measures what the table's clips lack.
-    fn fill(&self, ledger: &[LedgerEntry]) -> anyhow::Result<()> {
+    /// Measures what the table's clips lack. How many have failed or are not complete afterwards.
+    fn fill(&self, ledger: &[LedgerEntry]) -> anyhow::Result<u64> {
         let (recipe, store) = (self.recipe, self.store);
         let needs = self.runtime.block_on(backfill::needs(store, &recipe.plan))?;
         // From here on new clips are judged by the recipe's new stages too.
@@ -206,7 +212,7 @@ impl Filling<'_> {
         }
         if needs.clips == 0 {
             say("backfill: every clip has been measured as the recipe says");
-            return Ok(());
+            return Ok(needs.failed);
         }
         say(&format!(
             "backfill: {} clips of {} units lack something:\n{}",
@@ -254,11 +260,13 @@ impl Filling<'_> {
                 needs.clips - written
             ));
         }
-        Ok(())
+        let after = self.runtime.block_on(backfill::needs(store, &recipe.plan))?;
+        Ok(after.clips + after.failed)
     }
 }
 
-async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<Store> {
+/// The table, and how many of its clips have failed or are not complete.
+async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<(Store, u64)> {
     let plan = &recipe.plan;
     let meta = TableMeta::new(plan.split_id.clone(), plan.split.clone(), plan.judge.clone());
     let (store, created) = match Store::create_or_open(&recipe.out, &meta).await {
@@ -270,8 +278,9 @@ async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<Sto
         opened => opened?,
     };
     if created {
-        return Ok(store);
+        return Ok((store, 0));
     }
+    let mut unfinished = 0;
     let table = store.meta().await?;
     check_split(recipe, &table)?;
     follow_order(recipe, &table);
@@ -288,8 +297,8 @@ async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<Sto
         }
         if needs.clips > 0 {
             say(&format!(
-                "{} clips are not complete (a threshold was moved since they were measured):\n{}\n\
-                 run with --backfill to fill them in",
+                "{} clips have not been through every stage:\n{}\n\
+                 run with --backfill to fill them in, if their sources are still there",
                 needs.clips,
                 needs.describe(&recipe.plan)
             ));
@@ -297,8 +306,9 @@ async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<Sto
         if table.judge != recipe.plan.judge {
             store.set_judge(&recipe.plan.judge).await?;
         }
+        unfinished = needs.clips + needs.failed;
     }
-    Ok(store)
+    Ok((store, unfinished))
 }
 
 /// Adds up the sources' bytes beside the run, for the progress bar.
@@ -349,15 +359,44 @@ fn check_judge(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(UsageError(format!(
-        "the thresholds of this recipe are not those of {}.\n  the table: {}\n  this recipe: {}\n\
+        "the thresholds of this recipe are not those of {}:\n{}\n\
          move the table's with `curate refilter`, set the recipe back, or judge new clips by the \
          table (`--judge table`) or by the recipe (`--judge file`); rows that are there keep their \
          verdict",
         recipe.out.display(),
-        table.judge,
-        recipe.plan.judge
+        differences(&known, &ours)
     ))
     .into())
+}
+
+/// Where two lists of thresholds differ, a line for each.
+fn differences(table: &[serde_json::Value], recipe: &[serde_json::Value]) -> String {
+    let settings = |list: &[serde_json::Value], kind: &serde_json::Value| {
+        list.iter().find(|stage| stage["stage"] == *kind).map(|stage| stage["settings"].clone())
+    };
+    let mut lines = Vec::new();
+    for stage in table {
+        let (kind, ours) = (&stage["stage"], settings(recipe, &stage["stage"]));
+        let name = kind.as_str().unwrap_or_default();
+        let Some(ours) = ours else {
+            lines.push(format!("  the table is judged by {name}, which this recipe lacks"));
+            continue;
+        };
+        let theirs = &stage["settings"];
+        let keys =
+            [theirs, &ours].map(|settings| settings.as_object().cloned().unwrap_or_default());
+        let keys: std::collections::BTreeSet<String> = keys
+            .into_iter()
+            .flat_map(|settings| settings.into_iter().map(|(key, _)| key))
+            .collect();
+        lines.extend(keys.iter().filter(|key| theirs[*key] != ours[*key]).map(|key| {
+            format!("  {name}.{key}: the table {}, this recipe {}", theirs[key], ours[key])
+        }));
+    }
+    if lines.is_empty() {
+        lines.push("  the order of the stages, which decides who drops a clip".to_owned());
+    }
+    lines.join("\n")
 }
 
 fn check_split(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {

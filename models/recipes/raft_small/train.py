@@ -141,6 +141,8 @@ def train(rank, args):
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         average, step, progress, cpu_before = saved["average"], saved["step"], saved["progress"], saved["cpu_s"]
+    if args.steps:
+        progress = step / args.steps
     textures = scenes.Textures(args.textures, validation=False)
     validation = Validation(args.textures, rank, args.ranks)
     if args.ranks > 1:

@@ -178,6 +178,10 @@ impl StageConfig for MotionConfig {
                 .report("weights", "the project has no weights of its own for RAFT-large")
                 .help = Some("remove the setting, or use \"raft-small\"".to_owned());
         }
+        if self.preset.is_some() && self.method() != MethodName::Farneback {
+            problems.report("preset", "is a rule about another method's pixels").help =
+                Some("remove `method` or `preset`".to_owned());
+        }
         if self.weights.is_some() && !self.is_raft() {
             problems
                 .report("weights", "only RAFT has weights, and another method is chosen")
