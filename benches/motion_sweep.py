@@ -2,7 +2,7 @@
 """How right `motion` and `camera_motion` are where the truth is known.
 
     make bench-motion            (installs what it needs and calls this)
-    benches/motion_sweep.py CURATE VIDEO [METHOD...]
+    benches/motion_sweep.py CURATE VIDEO [--keep FOLDER] [METHOD...]
 
 Renders pans, tilts, zooms and rolls of stills (the first frame of VIDEO, and a made texture) at 0,
 0.02, 0.1, 0.3 and 1 frame diagonals per second, at three resolutions and three frame rates, as H.264, runs
@@ -10,6 +10,8 @@ the pipeline over them, and compares the table with what was rendered. Then clip
 moves by itself over a panning background.
 """
 
+import argparse
+import contextlib
 import csv
 import io
 import itertools
@@ -49,11 +51,11 @@ def jobs(video, folder):
     return made
 
 
-def measured(curate, folder, method):
-    """The table's columns, by file name."""
+def measured(curate, videos, folder, method):
+    """The table's columns, by file name; the table goes to `folder`."""
     recipe = os.path.join(folder, f"{method}.toml")
     with open(recipe, "w", encoding="utf-8") as file:
-        file.write(f'[input]\npaths = [{json.dumps(folder)}]\n[output]\npath = "{method}"\n'
+        file.write(f'[input]\npaths = [{json.dumps(videos)}]\n[output]\npath = "{method}"\n'
                    'form = "none"\n[[stage]]\nkind = "scenes"\nmin_s = 0.0\n'
                    'detectors = [{ kind = "content", threshold = 1e9 }]\n'
                    f'[[stage]]\nkind = "motion"\nmethod = "{method}"\nkeep = {{}}\n')
@@ -117,21 +119,34 @@ def subjects(rows):
               f"{float(row['motion_camera']):.4f} | {float(row['motion_subject']):.4f} | {wanted:.4f} |")
 
 
+def render(made):
+    """Renders what is not there yet, two at a time: a renderer keeps to one thread."""
+    missing = [job for job in made if not os.path.exists(job["out"])]
+    halves = [subprocess.Popen([sys.executable, RENDER], stdin=subprocess.PIPE, text=True)
+              for _ in range(2)]
+    for number, half in enumerate(halves):
+        half.stdin.write(json.dumps(missing[number::2]))
+        half.stdin.close()
+    if any(half.wait() for half in halves):
+        sys.exit("the videos could not be rendered")
+
+
 def main():
-    curate, video = (os.path.abspath(path) for path in sys.argv[1:3])
-    methods = sys.argv[3:] or ["auto"]
-    with tempfile.TemporaryDirectory() as folder:
-        made = jobs(video, folder)
-        # Two at a time: the renderer keeps to one thread.
-        halves = [subprocess.Popen([sys.executable, RENDER], stdin=subprocess.PIPE, text=True)
-                  for _ in range(2)]
-        for number, half in enumerate(halves):
-            half.stdin.write(json.dumps(made[number::2]))
-            half.stdin.close()
-        if any(half.wait() for half in halves):
-            sys.exit("the videos could not be rendered")
-        for method in methods:
-            found = measured(curate, folder, method)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("curate")
+    parser.add_argument("video")
+    parser.add_argument("methods", nargs="*", default=["auto"])
+    parser.add_argument("--keep")
+    wanted = parser.parse_intermixed_args()
+    curate, video = os.path.abspath(wanted.curate), os.path.abspath(wanted.video)
+    with tempfile.TemporaryDirectory() as work, contextlib.ExitStack() as stack:
+        videos = wanted.keep or stack.enter_context(tempfile.TemporaryDirectory())
+        videos = os.path.abspath(videos)
+        os.makedirs(videos, exist_ok=True)
+        made = jobs(video, videos)
+        render(made)
+        for method in wanted.methods:
+            found = measured(curate, videos, work, method)
             rows = [(job, found[os.path.basename(job["out"])]) for job in made]
             print(f"\nmethod {method}, {len(rows)} clips")
             report([(job, row) for job, row in rows if "object" not in job])

@@ -16,6 +16,7 @@ The videos are H.264, near lossless.
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -110,12 +111,13 @@ def main():
             ["ffmpeg", "-nostdin", "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "bgr24",
              "-s", f"{job['width']}x{job['height']}", "-r", str(job["fps"]), "-i", "pipe:0",
              "-c:v", "libx264", "-preset", "veryfast", "-crf", "10", "-pix_fmt", "yuv420p",
-             "-threads", "1", job["out"]], stdin=subprocess.PIPE)
+             "-threads", "1", job["out"] + ".part.mp4"], stdin=subprocess.PIPE)
         for frame in frames(job):
             encoder.stdin.write(frame.tobytes())
         encoder.stdin.close()
         if encoder.wait() != 0:
             sys.exit(f"ffmpeg did not write {job['out']}")
+        os.replace(job["out"] + ".part.mp4", job["out"])
 
 
 if __name__ == "__main__":
