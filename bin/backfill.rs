@@ -10,18 +10,17 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use curate_pipeline::{FrameNeed, Plan, RunError, Score, Sink, UnitResult};
 use curate_schemas::{Clip, UnitId, UnitRow, columns as c};
 use curate_stages::scenes::Replay;
-use curate_store::{Lease, Store, StoreError};
+use curate_store::{Changes, Lease, Store, StoreError};
 use tokio::runtime::Handle;
 
 use crate::{
     judges::measured,
-    sink::{Batches, Spooled},
+    sink::{Batches, Cadence, Spooled},
 };
 
 /// The stage that writes bytes, with which every plan ends.
@@ -190,11 +189,9 @@ pub(crate) struct Filler<'a> {
     lease: &'a Lease,
     runtime: Handle,
     columns: Vec<&'static str>,
-    every: Duration,
-    most: usize,
+    cadence: Cadence,
     open: HashMap<u64, Filled>,
     ready: Vec<Filled>,
-    last: Instant,
     /// Clips written, by status.
     pub(crate) written: BTreeMap<String, u64>,
     /// What was wrong with units, by URI.
@@ -230,11 +227,9 @@ impl<'a> Filler<'a> {
             lease,
             runtime,
             columns: columns.into_iter().collect(),
-            every: Duration::from_secs_f64(plan.run.commit_seconds),
-            most: plan.run.commit_units,
+            cadence: Cadence::new(&plan.run),
             open: HashMap::new(),
             ready: Vec::new(),
-            last: Instant::now(),
             written: BTreeMap::new(),
             damage: BTreeMap::new(),
             commits: 0,
@@ -243,7 +238,7 @@ impl<'a> Filler<'a> {
 
     /// Commits what is whole.
     pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
-        self.last = Instant::now();
+        self.cadence.committed();
         let units = std::mem::take(&mut self.ready);
         let mut patched = Vec::new();
         let mut whole = Vec::new();
@@ -256,7 +251,10 @@ impl<'a> Filler<'a> {
             whole.push(Arc::new(unit.whole));
         }
         if !patched.is_empty() {
-            self.runtime.block_on(self.store.patch(&self.columns, &patched))?;
+            let mut changes = Changes::of(&self.columns);
+            let path = self.store.layout().clips();
+            changes.push(&patched).map_err(|source| StoreError::Batch { path, source })?;
+            self.runtime.block_on(self.store.patch(&changes))?;
             self.commits += 1;
         }
         for batch in Batches::new(whole) {
@@ -290,7 +288,8 @@ impl Sink for Filler<'_> {
     fn unit(&mut self, ticket: u64, result: &UnitResult, _row: UnitRow) -> Result<(), RunError> {
         self.ready.extend(self.open.remove(&ticket));
         if let Some(error) = &result.error
-            && matches!(error.kind, "source_changed" | "table" | "not_found" | "io" | "timeout")
+            // Damage that leaves every frame in place is in the ledger since the first run.
+            && !matches!(error.kind, "decode" | "concealed")
         {
             self.damage.insert(result.unit.source.uri.clone(), error.message.clone());
         }
@@ -302,8 +301,10 @@ impl Sink for Filler<'_> {
     }
 
     fn tick(&mut self) -> Result<(), RunError> {
-        let due = self.ready.len() >= self.most || self.last.elapsed() >= self.every;
-        if due && !self.ready.is_empty() { self.commit().map_err(RunError::sink) } else { Ok(()) }
+        if self.cadence.is_due(self.ready.len()) {
+            self.commit().map_err(RunError::sink)?;
+        }
+        Ok(())
     }
 }
 

@@ -9,13 +9,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use curate_pipeline::{
-    NoObserver, Plan, Planned, Provenance, RunError, Score, Sink, SourceRef, Stop, Unit,
-    UnitResult, Verdict,
+    NoObserver, Plan, Planned, Provenance, RunError, Score, Sink, Stop, Unit, UnitResult, Verdict,
 };
 use curate_schemas::{Clip, UnitId, UnitRow};
 use curate_stages::sources::{Listing, Sources};
 
-use crate::progress::say;
+use crate::{progress::say, units::source_ref};
 
 /// So many clips are looked at.
 const CLIPS: usize = 32;
@@ -65,18 +64,9 @@ fn units(sources: Sources) -> impl Iterator<Item = Planned> {
     });
     found.take(UNITS).map(|source| {
         let id = UnitId::new(&source.id, 0);
-        let source = SourceRef {
-            id: source.id,
-            uri: source.uri,
-            path: source.path,
-            bytes: source.bytes,
-            mtime: source.mtime,
-            caption: source.caption,
-            extra: source.extra,
-        };
         Planned::Unit(Unit {
             id,
-            source: Arc::new(source),
+            source: Arc::new(source_ref(source)),
             units_in_source: 1,
             start: None,
             end: None,

@@ -112,16 +112,36 @@ struct Ready {
     spooled: Arc<Spooled>,
 }
 
+/// When whole units are committed: after so many of them, or so many seconds.
+pub(crate) struct Cadence {
+    every: Duration,
+    most_units: usize,
+    last: Instant,
+}
+
+impl Cadence {
+    pub(crate) fn new(run: &RunConfig) -> Self {
+        let every = Duration::from_secs_f64(run.commit_seconds);
+        Self { every, most_units: run.commit_units, last: Instant::now() }
+    }
+
+    pub(crate) fn is_due(&self, ready_units: usize) -> bool {
+        ready_units >= self.most_units || ready_units > 0 && self.last.elapsed() >= self.every
+    }
+
+    pub(crate) fn committed(&mut self) {
+        self.last = Instant::now();
+    }
+}
+
 /// Commits whole units to the table.
 pub(crate) struct TableSink<'a> {
     store: &'a Store,
     lease: &'a Lease,
     runtime: Handle,
-    every: Duration,
-    most: usize,
+    cadence: Cadence,
     open: HashMap<u64, Spooled>,
     ready: Vec<Arc<Ready>>,
-    last: Instant,
     /// Commits made.
     pub(crate) commits: u64,
     /// Units that another process had committed first.
@@ -139,11 +159,9 @@ impl<'a> TableSink<'a> {
             store,
             lease,
             runtime,
-            every: Duration::from_secs_f64(run.commit_seconds),
-            most: run.commit_units,
+            cadence: Cadence::new(run),
             open: HashMap::new(),
             ready: Vec::new(),
-            last: Instant::now(),
             commits: 0,
             duplicates: 0,
         }
@@ -151,7 +169,7 @@ impl<'a> TableSink<'a> {
 
     /// Commits everything that is whole. Units that others committed meanwhile are left to them.
     pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
-        self.last = Instant::now();
+        self.cadence.committed();
         let mut units = std::mem::take(&mut self.ready);
         while !units.is_empty() {
             let rows: Vec<UnitRow> = units.iter().map(|unit| unit.row.clone()).collect();
@@ -199,8 +217,10 @@ impl Sink for TableSink<'_> {
     }
 
     fn tick(&mut self) -> Result<(), RunError> {
-        let due = self.ready.len() >= self.most || self.last.elapsed() >= self.every;
-        if due && !self.ready.is_empty() { self.commit().map_err(RunError::sink) } else { Ok(()) }
+        if self.cadence.is_due(self.ready.len()) {
+            self.commit().map_err(RunError::sink)?;
+        }
+        Ok(())
     }
 }
 

@@ -191,15 +191,7 @@ impl<'a> Units<'a> {
             return;
         }
         let found = self.segments(&source.path);
-        let source = Arc::new(SourceRef {
-            id: id.clone(),
-            uri: source.uri,
-            path: source.path,
-            bytes: source.bytes,
-            mtime: source.mtime,
-            caption: source.caption,
-            extra: source.extra,
-        });
+        let source = Arc::new(source_ref(source));
         let unit = |index: usize, total: usize, start, end| Unit {
             id: UnitId::new(&id, u32::try_from(index).unwrap_or(u32::MAX)),
             source: Arc::clone(&source),
@@ -231,6 +223,19 @@ impl<'a> Units<'a> {
                 }
             }
         }
+    }
+}
+
+/// A listed source as the engine sees it.
+pub(crate) fn source_ref(source: Source) -> SourceRef {
+    SourceRef {
+        id: source.id,
+        uri: source.uri,
+        path: source.path,
+        bytes: source.bytes,
+        mtime: source.mtime,
+        caption: source.caption,
+        extra: source.extra,
     }
 }
 

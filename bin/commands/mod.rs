@@ -1,6 +1,7 @@
 //! One file for each command that is more than a few lines.
 
 mod clips;
+mod fill;
 mod models;
 mod query;
 mod refilter;

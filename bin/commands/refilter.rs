@@ -10,7 +10,7 @@ use std::{
 
 use curate_pipeline::{Bound, Check};
 use curate_schemas::{Clip, columns as c};
-use curate_store::{Store, TableMeta};
+use curate_store::{Changes, Store, TableMeta};
 
 use super::clips::values;
 use crate::{
@@ -30,12 +30,10 @@ const NAMED: usize = 5;
 type Counts = BTreeMap<(String, String, String), u64>;
 
 /// What judging a table again comes to.
-#[derive(Default)]
 struct Outcome {
     before: Counts,
     after: Counts,
-    /// Rows to write: ids and verdicts only.
-    changed: Vec<Clip>,
+    changed: Changes,
     newly_kept: u64,
     newly_dropped: u64,
     /// Newly kept clips that lack something, a few of them with what they lack.
@@ -60,7 +58,7 @@ pub(crate) async fn refilter(out: &Path, sets: &[String], dry_run: bool) -> anyh
             say("these are the table's thresholds already; nothing was written");
         }
         Some(alone) => {
-            let version = store.rejudge(&alone, &VERDICT, &outcome.changed, &judge).await?;
+            let version = store.rejudge(&alone, &outcome.changed, &judge).await?;
             say(&format!(
                 "wrote {} verdicts; the clips are at version {version}",
                 outcome.changed.len()
@@ -96,12 +94,21 @@ async fn judge_all(
 ) -> anyhow::Result<Outcome> {
     let names = columns(new);
     let wants_bytes = meta.split["identity"]["form"] != "none";
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome {
+        before: Counts::new(),
+        after: Counts::new(),
+        changed: Changes::of(&VERDICT),
+        newly_kept: 0,
+        newly_dropped: 0,
+        incomplete: 0,
+        named: Vec::new(),
+        nearest: BTreeMap::new(),
+    };
     let mut clips = store.clips(&names, None).await?;
     while let Some(batch) = clips.next_batch().await? {
-        for clip in batch {
-            outcome.clip(&clip, (old, new), wants_bytes);
-        }
+        let judged = batch.iter().filter_map(|clip| outcome.clip(clip, (old, new), wants_bytes));
+        let changed: Vec<Clip> = judged.collect();
+        outcome.changed.push(&changed)?;
     }
     Ok(outcome)
 }
@@ -123,7 +130,13 @@ fn line(clip: &Clip) -> String {
 }
 
 impl Outcome {
-    fn clip(&mut self, clip: &Clip, (old, new): (&[Judge], &[Judge]), wants_bytes: bool) {
+    /// Judges a clip again; its id and new verdict, when that is another one.
+    fn clip(
+        &mut self,
+        clip: &Clip,
+        (old, new): (&[Judge], &[Judge]),
+        wants_bytes: bool,
+    ) -> Option<Clip> {
         let before = verdict(clip);
         *self.before.entry(before.clone()).or_default() += 1;
         for (judge, former) in new.iter().zip(old) {
@@ -132,7 +145,7 @@ impl Outcome {
         // A clip that could not be measured has no values to judge.
         if before.0 == "failed" {
             *self.after.entry(before).or_default() += 1;
-            return;
+            return None;
         }
         let ruling = rule(new, clip);
         let after = match ruling.dropped {
@@ -141,7 +154,7 @@ impl Outcome {
         };
         *self.after.entry(after.clone()).or_default() += 1;
         if before == after {
-            return;
+            return None;
         }
         if before.0 != "kept" && after.0 == "kept" {
             self.newly_kept += 1;
@@ -162,7 +175,7 @@ impl Outcome {
         row.put(c::CLIP_ID, clip.get(c::CLIP_ID).cloned());
         row.put(c::DROP_STAGE, ruling.dropped.map(|(stage, _)| stage.to_owned()));
         row.put(c::DROP_REASON, ruling.dropped.map(|(_, reason)| reason.to_owned()));
-        self.changed.push(row);
+        Some(row)
     }
 
     /// Remembers a clip whose value lies near a threshold that was moved.

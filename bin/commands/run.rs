@@ -10,17 +10,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use curate_pipeline::{Order, Planned, Provenance, Report, Stop};
+use curate_pipeline::{Order, Provenance, Report, Stop};
 use curate_schemas::{Micros, UnitId};
 use curate_stages::sources::{Listing, Sources};
-use curate_store::{CompactOptions, Lease, LedgerEntry, Store, StoreError, TableMeta};
+use curate_store::{CompactOptions, Lease, Store, StoreError, TableMeta};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
 
+use super::fill::Filling;
 use crate::{
-    Exit, UsageError,
-    backfill::{self, Filler},
+    Exit, UsageError, backfill,
     cli::JudgeBy,
     order,
     progress::{Progress, Total, say},
@@ -187,82 +187,6 @@ async fn tidy(store: &Store) -> anyhow::Result<()> {
         store.optimize_indices().await?;
     }
     Ok(())
-}
-
-/// What a backfill works with.
-struct Filling<'a> {
-    recipe: &'a Recipe,
-    store: &'a Store,
-    lease: &'a Lease,
-    scope: Scope,
-    provenance: &'a Provenance,
-    progress: &'a Progress,
-    stop: &'a Stop,
-    runtime: &'a Handle,
-}
-
-impl Filling<'_> {
-    /// Measures what the table's clips lack. How many have failed or are not complete afterwards.
-    fn fill(&self, ledger: &[LedgerEntry]) -> anyhow::Result<u64> {
-        let (recipe, store) = (self.recipe, self.store);
-        let needs = self.runtime.block_on(backfill::needs(store, &recipe.plan))?;
-        // From here on new clips are judged by the recipe's new stages too.
-        if self.runtime.block_on(store.meta())?.judge != recipe.plan.judge {
-            self.runtime.block_on(store.set_judge(&recipe.plan.judge))?;
-        }
-        if needs.clips == 0 {
-            say("backfill: every clip has been measured as the recipe says");
-            return Ok(needs.failed);
-        }
-        say(&format!(
-            "backfill: {} clips of {} units lack something:\n{}",
-            needs.clips,
-            needs.units.len(),
-            needs.describe(&recipe.plan)
-        ));
-        let plan = backfill::plan(&recipe.plan, &needs, store, self.runtime);
-        let done: Vec<LedgerEntry> =
-            ledger.iter().filter(|entry| !needs.units.contains(&entry.unit_id)).cloned().collect();
-        let known = Known { done: Done::new(&done), retry: None };
-        let sources = recipe.sources()?;
-        let (units, _) = Units::new(sources, known, self.scope, self.stop.clone(), self.progress);
-        let units = units.filter(
-            |planned| matches!(planned, Planned::Unit(unit) if needs.units.contains(&unit.id)),
-        );
-        let mut sink = Filler::new(store, self.lease, self.runtime.clone(), &recipe.plan, &needs);
-        let ran = curate_pipeline::run(
-            &plan,
-            self.provenance,
-            units,
-            &mut sink,
-            self.progress,
-            self.stop,
-        );
-        if !(ran.is_ok() && self.stop.is_now()) {
-            sink.commit()?;
-        }
-        let report = ran?;
-        let written: u64 = sink.written.values().sum();
-        let words: Vec<String> =
-            sink.written.iter().map(|(status, count)| format!("{count} {status}")).collect();
-        say(&format!(
-            "backfill: {written} clips filled in ({}), {} frames decoded",
-            if words.is_empty() { "none".to_owned() } else { words.join(", ") },
-            report.frames_decoded
-        ));
-        for (uri, message) in &sink.damage {
-            say(&format!("backfill: {uri}: {message}"));
-        }
-        if written < needs.clips && !self.stop.is_draining() && self.scope.is_whole() {
-            say(&format!(
-                "backfill: {} clips still lack something: their sources are not among this \
-                 recipe's, or could not be read",
-                needs.clips - written
-            ));
-        }
-        let after = self.runtime.block_on(backfill::needs(store, &recipe.plan))?;
-        Ok(after.clips + after.failed)
-    }
 }
 
 /// The table, and how many of its clips have failed or are not complete.

@@ -81,7 +81,8 @@ table! {
     /// The error's message.
     ERROR_MESSAGE: String = "error_message", Kind::Utf8, unit "", by "engine", since 1;
 
-    /// The clip itself as a playable file (kept clips, unless the recipe says otherwise).
+    /// The clip itself as a playable file (kept clips, unless the recipe says otherwise; a clip that
+    /// is dropped later, by another threshold or a new stage, keeps it).
     VIDEO: Vec<u8> = "video", Kind::Blob, unit "", by "clip", since 1;
     /// How `video` was made: `none`, `copy` (packets in MP4), `copy_mkv` (packets in Matroska,
     /// where MP4 cannot hold the codec) or `transcode`.

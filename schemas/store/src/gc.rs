@@ -11,7 +11,7 @@
 //! * Half-written files, which have names that Lance does not list. Those are deleted here, by
 //!   name; this is the only place where we touch files inside Lance's folders.
 
-use std::{fs, num::NonZeroUsize, path::Path, time::Duration};
+use std::{fs, num::NonZeroUsize, path::Path};
 
 use lance::{
     Dataset,
@@ -21,12 +21,8 @@ use lance::{
 use crate::{
     Pending, Recovered, Result, Store,
     error::{At as _, gone_is_fine},
-    gate::Gate,
     layout::entries,
 };
-
-/// How long to wait for writers that hold no lease, such as `curate gc` in another terminal.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The metadata key that the empty versions set.
 const MARK: &str = "curate.gc";
@@ -68,22 +64,15 @@ impl Store {
     pub fn gc<'a>(&'a self, options: &'a GcOptions) -> Pending<'a, GcReport> {
         Box::pin(async move {
             let mut report = GcReport::default();
-            let _gate = loop {
+            let _alone = loop {
                 self.refuse_if_live()?;
                 report.recovered = self.recover(None).await?;
-                let gate = match Gate::exclusive(self.layout(), PATIENCE).await {
-                    Ok(gate) => gate,
-                    Err(busy) => {
-                        self.refuse_if_live()?;
-                        return Err(busy);
-                    }
-                };
-                self.refuse_if_live()?;
+                let alone = self.alone().await?;
                 // A run may have come and died since the recovery.
                 let runs = self.layout().all_runs()?;
                 let receipts = runs.iter().map(|run| run.receipt_files());
                 if receipts.collect::<Result<Vec<_>>>()?.iter().all(Vec::is_empty) {
-                    break gate;
+                    break alone;
                 }
             };
             for path in [self.layout().clips(), self.layout().units()] {

@@ -54,5 +54,5 @@ pub use query::{Query, Rows};
 pub use read::VersionInfo;
 pub use receipt::{Receipt, StagedFile};
 pub use recover::Recovered;
-pub use rewrite::{Alone, Clips};
+pub use rewrite::{Alone, Changes, Clips};
 pub use stage::Staged;

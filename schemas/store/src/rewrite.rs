@@ -17,7 +17,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arrow::array::RecordBatch;
 use curate_schemas::{
-    Clip, batch,
+    Clip,
+    batch::{self, BatchError},
     columns::{CLIP_ID, CLIPS},
 };
 use futures::StreamExt as _;
@@ -41,13 +42,57 @@ const ATTEMPTS: u32 = 100;
 /// How long Lance may try to get the next version number while others take it.
 const RETRY_FOR: Duration = Duration::from_secs(300);
 
-/// How long [`Store::alone`] waits for short writers.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for writers that hold no lease, such as `curate gc` in another terminal.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The right to be the only writer, held until dropped.
 #[derive(Debug)]
 pub struct Alone {
     _gate: Gate,
+}
+
+/// Cells of rows that are to be replaced, kept compactly: of each row only its id and the columns that
+/// change, so that half a table of them fits into memory.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    columns: Vec<&'static str>,
+    batches: Vec<RecordBatch>,
+    rows: usize,
+}
+
+impl Changes {
+    /// No changes yet, of these columns.
+    #[must_use]
+    pub fn of(columns: &[&'static str]) -> Self {
+        let mut columns = columns.to_vec();
+        columns.push(CLIP_ID.name());
+        Self { columns, batches: Vec::new(), rows: 0 }
+    }
+
+    /// Adds clips, of which the id and the columns count.
+    ///
+    /// # Errors
+    /// When a cell that every row must have is missing.
+    pub fn push(&mut self, clips: &[Clip]) -> Result<(), BatchError> {
+        if !clips.is_empty() {
+            let rows = clips.iter().map(Clip::row);
+            self.batches.push(batch::from_rows_of(&CLIPS, &self.columns, rows)?);
+            self.rows += clips.len();
+        }
+        Ok(())
+    }
+
+    /// How many rows change.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether none do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
 }
 
 /// Some columns of the clips, batch by batch.
@@ -134,36 +179,35 @@ impl Store {
         })
     }
 
-    /// Replaces `columns` of the given clips (found by id) and the thresholds that the table
-    /// states, both or neither. The new version.
+    /// Replaces cells (of clips found by id) and the thresholds that the table states, both or
+    /// neither. The new version.
     ///
     /// # Errors
     /// When reading, writing or committing fails.
     pub fn rejudge<'a>(
         &'a self,
         _alone: &'a Alone,
-        columns: &'a [&'a str],
-        clips: &'a [Clip],
+        changes: &'a Changes,
         judge: &'a Value,
     ) -> Pending<'a, u64> {
         Box::pin(async move {
             self.settle_judge().await?;
-            if !clips.is_empty() {
-                self.rewrite(columns, clips, Some(judge)).await?;
+            if !changes.is_empty() {
+                self.rewrite(changes, Some(judge)).await?;
             }
             self.write_judge(judge).await
         })
     }
 
-    /// Replaces `columns` of the given clips, found by id; clips that are not in the table are left
-    /// out. Safe beside other writers, and idempotent. The new version.
+    /// Replaces cells of clips, found by id; clips that are not in the table are left out. Safe beside
+    /// other writers, and idempotent. The new version.
     ///
     /// # Errors
     /// [`StoreError::Contention`] when others win again and again; else as [`Store::rejudge`].
-    pub fn patch<'a>(&'a self, columns: &'a [&'a str], clips: &'a [Clip]) -> Pending<'a, u64> {
+    pub fn patch<'a>(&'a self, changes: &'a Changes) -> Pending<'a, u64> {
         Box::pin(async move {
             let _gate = Gate::shared(self.layout()).await?;
-            self.rewrite(columns, clips, None).await
+            self.rewrite(changes, None).await
         })
     }
 
@@ -184,20 +228,11 @@ impl Store {
         })
     }
 
-    async fn rewrite(
-        &self,
-        columns: &[&str],
-        clips: &[Clip],
-        judge: Option<&Value>,
-    ) -> Result<u64> {
+    async fn rewrite(&self, changes: &Changes, judge: Option<&Value>) -> Result<u64> {
         let path = self.layout().clips();
-        let mut names = columns.to_vec();
-        names.push(CLIP_ID.name());
-        let rows = batch::from_rows_of(&CLIPS, &names, clips.iter().map(Clip::row))
-            .at("write to", &path)?;
         for attempt in 0..ATTEMPTS {
             let latest = Arc::new(self.latest_clips().await?);
-            let commit = rewrite_once(Arc::clone(&latest), rows.clone(), judge);
+            let commit = rewrite_once(latest, changes.batches.clone(), judge);
             match Box::pin(commit).await {
                 Ok(version) => return Ok(version),
                 Err(error) if is_conflict(&error) => {
@@ -253,7 +288,7 @@ impl Store {
 
 async fn rewrite_once(
     clips: Arc<Dataset>,
-    rows: RecordBatch,
+    rows: Vec<RecordBatch>,
     judge: Option<&Value>,
 ) -> lance::Result<u64> {
     let mut merge =
@@ -263,7 +298,7 @@ async fn rewrite_once(
         .when_not_matched(WhenNotMatched::DoNothing)
         .write_mode(MergeInsertWriteMode::RewriteColumns)
         .skip_auto_cleanup(true);
-    let made = Box::pin(merge.try_build()?.execute_uncommitted_batches(vec![rows])).await?;
+    let made = Box::pin(merge.try_build()?.execute_uncommitted_batches(rows)).await?;
     let mut transaction = made.transaction;
     if let Some(judge) = judge {
         let mut properties: HashMap<String, String> =

@@ -21,11 +21,11 @@ const AHEAD: usize = 1;
 #[derive(Debug)]
 pub struct DecodeAhead {
     info: SourceInfo,
-    from: From,
+    feed: Feed,
 }
 
 #[derive(Debug)]
-enum From {
+enum Feed {
     /// The codec has threads of its own.
     Here(Box<Decoder>),
     Thread {
@@ -44,14 +44,14 @@ impl DecodeAhead {
         let decoder = Decoder::open(path, options)?;
         let info = decoder.info().clone();
         if decoder.works_ahead() {
-            return Ok(Self { info, from: From::Here(Box::new(decoder)) });
+            return Ok(Self { info, feed: Feed::Here(Box::new(decoder)) });
         }
         let (sender, frames) = sync_channel(AHEAD);
         let thread = Builder::new()
             .name("decode".to_owned())
             .spawn(move || feed(decoder, &sender))
             .map_err(|_error| MediaError::Memory { during: "starting a thread" })?;
-        Ok(Self { info, from: From::Thread { frames: Some(frames), thread: Some(thread) } })
+        Ok(Self { info, feed: Feed::Thread { frames: Some(frames), thread: Some(thread) } })
     }
 
     /// What the file is.
@@ -65,10 +65,10 @@ impl DecodeAhead {
     /// # Errors
     /// Those of [`Decoder::next_frame`].
     pub fn next_frame(&mut self) -> Result<Option<Frame>, MediaError> {
-        match &mut self.from {
-            From::Here(decoder) => decoder.next_frame(),
+        match &mut self.feed {
+            Feed::Here(decoder) => decoder.next_frame(),
             // The sender is gone after the last frame and after an error.
-            From::Thread { frames, .. } => {
+            Feed::Thread { frames, .. } => {
                 frames.as_ref().and_then(|frames| frames.recv().ok()).transpose()
             }
         }
@@ -80,9 +80,9 @@ impl DecodeAhead {
     /// When the decoder did.
     #[must_use]
     pub fn finish(mut self) -> Stats {
-        match &mut self.from {
-            From::Here(decoder) => decoder.stats(),
-            From::Thread { frames, thread } => {
+        match &mut self.feed {
+            Feed::Here(decoder) => decoder.stats(),
+            Feed::Thread { frames, thread } => {
                 *frames = None;
                 match thread.take().map(JoinHandle::join) {
                     Some(Ok(stats)) => stats,
@@ -96,7 +96,7 @@ impl DecodeAhead {
 
 impl Drop for DecodeAhead {
     fn drop(&mut self) {
-        if let From::Thread { frames, thread } = &mut self.from {
+        if let Feed::Thread { frames, thread } = &mut self.feed {
             *frames = None;
             if thread.take().is_some_and(|thread| thread.join().is_err()) {
                 tracing::debug!("a decoder panicked while it was given up");

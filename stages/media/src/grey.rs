@@ -7,8 +7,6 @@
 //! turning of the picture and its weights for grey. (OpenCV asks for the coded size, which a codec
 //! may round up, where this asks for the shown one: rows and columns that nobody sees.)
 
-use std::{ffi::c_int, ptr};
-
 use ffmpeg_next::ffi;
 use opencv::{
     core::{self, CV_8UC1, CV_8UC3},
@@ -16,31 +14,16 @@ use opencv::{
 };
 
 use crate::{
-    Frame, MediaError, Size, color,
-    error::describe,
+    Frame, MediaError, Size,
     mat::{Shape, into_slice, view_slice},
+    scale::{Sws, Wanted},
 };
 
 /// What turning frames into grey pictures reuses; one per thread.
+#[derive(Default)]
 pub struct GreyConverter {
-    context: *mut ffi::SwsContext,
+    sws: Sws,
     bgr: Vec<u8>,
-}
-
-// SAFETY: a scaler has no ties to the thread that made it; it is used by one owner at a time.
-unsafe impl Send for GreyConverter {}
-
-impl Default for GreyConverter {
-    fn default() -> Self {
-        Self { context: ptr::null_mut(), bgr: Vec::new() }
-    }
-}
-
-impl Drop for GreyConverter {
-    fn drop(&mut self) {
-        // SAFETY: null or ours, freed once.
-        unsafe { ffi::sws_freeContext(self.context) };
-    }
 }
 
 impl Frame {
@@ -52,10 +35,10 @@ impl Frame {
     pub fn grey(&self, converter: &mut GreyConverter) -> Result<(Size, Vec<u8>), MediaError> {
         let size = Size::new(self.width(), self.height());
         let (width, height) = size.ints()?;
-        // swscale writes whole vectors, past the end of a tight row; it gets rows with room.
-        let stride = (size.width as usize * 3).next_multiple_of(64) + 64;
-        converter.bgr.resize(stride * size.height as usize, 0);
-        converter.scale(self.av(), (width, height), stride)?;
+        let layout = ffi::AVPixelFormat::AV_PIX_FMT_BGR24;
+        let wanted = Wanted { size, layout, flags: ffi::SWS_BICUBIC, colors: None };
+        converter.sws.scale(self.av(), wanted, &mut converter.bgr)?;
+        let stride = Sws::stride(size);
         let shape = Shape { width, height, kind: CV_8UC3, stride };
         let mut grey = vec![0; size.pixels()];
         let packed = Shape::packed(width, height, CV_8UC1, 1);
@@ -80,61 +63,5 @@ impl Frame {
             core::rotate(&source, out, code)
         })?;
         Ok((turned, out))
-    }
-}
-
-impl GreyConverter {
-    /// Scales `frame` into `bgr`, whose rows are `stride` bytes apart.
-    fn scale(
-        &mut self,
-        frame: &ffi::AVFrame,
-        (width, height): (c_int, c_int),
-        stride: usize,
-    ) -> Result<(), MediaError> {
-        let during = "scaling";
-        let unknown = || MediaError::Convert {
-            during,
-            reason: format!("pixel format number {} cannot be scaled", frame.format),
-        };
-        let format = color::pixel_format(frame.format).ok_or_else(unknown)?;
-        // SAFETY: the cached context is null or ours, and the call either keeps it or frees it
-        // and returns another.
-        self.context = unsafe {
-            ffi::sws_getCachedContext(
-                self.context,
-                width,
-                height,
-                format,
-                width,
-                height,
-                ffi::AVPixelFormat::AV_PIX_FMT_BGR24,
-                ffi::SWS_BICUBIC,
-                ptr::null_mut(),
-                ptr::null_mut(),
-                ptr::null(),
-            )
-        };
-        if self.context.is_null() {
-            return Err(unknown());
-        }
-        let planes = [self.bgr.as_mut_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()];
-        let strides = [c_int::try_from(stride).ok().ok_or_else(unknown)?, 0, 0, 0];
-        // SAFETY: the frame's pointers are as its format wants them, and the output has `height`
-        // rows of `stride` bytes.
-        let code = unsafe {
-            ffi::sws_scale(
-                self.context,
-                frame.data.as_ptr().cast(),
-                frame.linesize.as_ptr(),
-                0,
-                frame.height,
-                planes.as_ptr(),
-                strides.as_ptr(),
-            )
-        };
-        if code < 0 {
-            return Err(MediaError::Convert { during, reason: describe(code) });
-        }
-        Ok(())
     }
 }

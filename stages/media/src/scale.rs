@@ -10,19 +10,119 @@ use ffmpeg_next::ffi;
 
 use crate::{Filter, MediaError, PixelFormat, Size, color, color::FrameColors};
 
-/// A cached swscale context and its padded output.
-pub(crate) struct Scaler {
-    context: *mut ffi::SwsContext,
-    padded: Vec<u8>,
+/// Owner of a cached swscale context, made anew when sizes or layouts change.
+pub(crate) struct Sws(*mut ffi::SwsContext);
+
+// SAFETY: a context has no ties to the thread that made it; it is used by one owner at a time.
+unsafe impl Send for Sws {}
+
+impl Default for Sws {
+    fn default() -> Self {
+        Self(ptr::null_mut())
+    }
 }
 
-// SAFETY: a scaler has no ties to the thread that made it; it is used by one owner at a time.
-unsafe impl Send for Scaler {}
-
-impl Default for Scaler {
-    fn default() -> Self {
-        Self { context: ptr::null_mut(), padded: Vec::new() }
+impl Drop for Sws {
+    fn drop(&mut self) {
+        // SAFETY: null or ours, freed once.
+        unsafe { ffi::sws_freeContext(self.0) };
     }
+}
+
+/// What a frame is to become.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) size: Size,
+    pub(crate) layout: ffi::AVPixelFormat,
+    /// swscale's filter and switches.
+    pub(crate) flags: i32,
+    /// The frame's colours; `None` leaves swscale's own idea of them.
+    pub(crate) colors: Option<FrameColors>,
+}
+
+impl Sws {
+    /// The bytes from one row to the next of a three-byte layout: swscale writes whole vectors, past
+    /// the end of a tight row, so rows have room behind them.
+    pub(crate) fn stride(size: Size) -> usize {
+        (size.width as usize * 3).next_multiple_of(64) + 64
+    }
+
+    /// Scales `frame` into `out`: packed pixels of three bytes, in rows of [`Self::stride`] bytes.
+    pub(crate) fn scale(
+        &mut self,
+        frame: &ffi::AVFrame,
+        wanted: Wanted,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MediaError> {
+        let during = "scaling";
+        let (width, height) = wanted.size.ints()?;
+        let unknown = || MediaError::Convert {
+            during,
+            reason: format!("pixel format number {} cannot be scaled", frame.format),
+        };
+        let format = color::pixel_format(frame.format).ok_or_else(unknown)?;
+        // SAFETY: the cached context is null or ours, and the call either keeps it or frees it
+        // and returns another.
+        self.0 = unsafe {
+            ffi::sws_getCachedContext(
+                self.0,
+                frame.width,
+                frame.height,
+                format,
+                width,
+                height,
+                wanted.layout,
+                wanted.flags,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null(),
+            )
+        };
+        if self.0.is_null() {
+            return Err(unknown());
+        }
+        let stride = Self::stride(wanted.size);
+        out.resize(stride * wanted.size.height as usize, 0);
+        let planes = [out.as_mut_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()];
+        let strides = [c_int::try_from(stride).ok().ok_or_else(unknown)?, 0, 0, 0];
+        // SAFETY: the frame's pointers are as its format wants them, the output has `height` rows
+        // of `stride` bytes, and the coefficient tables are constants.
+        let code = unsafe {
+            if let Some(colors) = wanted.colors {
+                let table = ffi::sws_getCoefficients(colors.matrix.swscale);
+                ffi::sws_setColorspaceDetails(
+                    self.0,
+                    table,
+                    c_int::from(colors.is_full_range),
+                    table,
+                    1,
+                    0,
+                    1 << 16,
+                    1 << 16,
+                );
+            }
+            ffi::sws_scale(
+                self.0,
+                frame.data.as_ptr().cast(),
+                frame.linesize.as_ptr(),
+                0,
+                frame.height,
+                planes.as_ptr(),
+                strides.as_ptr(),
+            )
+        };
+        if code < 0 {
+            return Err(MediaError::Convert { during, reason: crate::error::describe(code) });
+        }
+        Ok(())
+    }
+}
+
+/// A scaler with its padded output.
+#[derive(Default)]
+pub(crate) struct Scaler {
+    sws: Sws,
+    padded: Vec<u8>,
 }
 
 impl Scaler {
@@ -36,85 +136,22 @@ impl Scaler {
         order: PixelFormat,
         out: &mut [u8],
     ) -> Result<(), MediaError> {
-        let during = "scaling";
-        let (width, height) = size.ints()?;
-        let unknown = || MediaError::Convert {
-            during,
-            reason: format!("pixel format number {} cannot be scaled", frame.format),
-        };
-        let format = color::pixel_format(frame.format).ok_or_else(unknown)?;
         let method = match filter {
             Filter::Linear => ffi::SWS_BILINEAR,
             Filter::Area => ffi::SWS_AREA,
         };
-        let target = match order {
+        let layout = match order {
             PixelFormat::Bgr8 => ffi::AVPixelFormat::AV_PIX_FMT_BGR24,
             PixelFormat::Rgb8 => ffi::AVPixelFormat::AV_PIX_FMT_RGB24,
         };
         let exact = ffi::SWS_ACCURATE_RND | ffi::SWS_FULL_CHR_H_INT | ffi::SWS_BITEXACT;
-        // SAFETY: the cached context is null or ours, and the call either keeps it or frees it
-        // and returns another.
-        self.context = unsafe {
-            ffi::sws_getCachedContext(
-                self.context,
-                frame.width,
-                frame.height,
-                format,
-                width,
-                height,
-                target,
-                method | exact,
-                ptr::null_mut(),
-                ptr::null_mut(),
-                ptr::null(),
-            )
-        };
-        if self.context.is_null() {
-            return Err(unknown());
-        }
-        // swscale writes whole vectors, past the end of a tight row; it gets rows with room.
+        let wanted = Wanted { size, layout, flags: method | exact, colors: Some(colors) };
+        self.sws.scale(frame, wanted, &mut self.padded)?;
         let row = size.width as usize * 3;
-        let stride = row.next_multiple_of(64) + 64;
-        self.padded.resize(stride * size.height as usize, 0);
-        let planes = [self.padded.as_mut_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()];
-        let strides = [c_int::try_from(stride).ok().ok_or_else(unknown)?, 0, 0, 0];
-        // SAFETY: the frame's pointers are as its format wants them, the output has `height` rows
-        // of `stride` bytes, and the coefficient tables are constants.
-        let code = unsafe {
-            let table = ffi::sws_getCoefficients(colors.matrix.swscale);
-            ffi::sws_setColorspaceDetails(
-                self.context,
-                table,
-                c_int::from(colors.is_full_range),
-                table,
-                1,
-                0,
-                1 << 16,
-                1 << 16,
-            );
-            ffi::sws_scale(
-                self.context,
-                frame.data.as_ptr().cast(),
-                frame.linesize.as_ptr(),
-                0,
-                frame.height,
-                planes.as_ptr(),
-                strides.as_ptr(),
-            )
-        };
-        if code < 0 {
-            return Err(MediaError::Convert { during, reason: crate::error::describe(code) });
-        }
-        for (out, padded) in out.chunks_exact_mut(row).zip(self.padded.chunks_exact(stride)) {
+        let rows = self.padded.chunks_exact(Sws::stride(size));
+        for (out, padded) in out.chunks_exact_mut(row).zip(rows) {
             out.copy_from_slice(&padded[..row]);
         }
         Ok(())
-    }
-}
-
-impl Drop for Scaler {
-    fn drop(&mut self) {
-        // SAFETY: null or ours, freed once.
-        unsafe { ffi::sws_freeContext(self.context) };
     }
 }

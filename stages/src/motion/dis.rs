@@ -1,8 +1,7 @@
 //! `dis`: dense inverse search (see [`curate_media::DisFlow`]), the default without a GPU.
 //!
-//! On 37 pairs with known flow its mean flow was off by 4 % in the median, with a rank correlation
-//! of 0.98, at a hundredth of a network's time on a CPU (`benches/motion_error.py` measures
-//! the pairs that are at hand).
+//! On 16 pairs with known flow its mean flow was off by 6 % in the median, with a rank correlation
+//! of 0.97, in some ten milliseconds a pair (`make bench-motion`, docs/LOG.md).
 
 use curate_media::{DisFlow, Flow, GreyPair, MediaError, PixelFormat, Size, grey_of};
 use curate_pipeline::{ClipError, Frame, StageFault};

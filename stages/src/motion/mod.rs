@@ -30,7 +30,7 @@ use curate_models::{
 };
 use curate_pipeline::{
     BatchMap, Bound, BuildContext, BuildError, Check, ClipError, FrameNeed, Item, Map, Pairs,
-    Problems, Resources, Shape, Stage, StageConfig, StageEntry, StageFault, config::read_table,
+    Problems, Shape, Stage, StageConfig, StageEntry, StageFault, config::read_table,
 };
 use curate_schemas::{Clip, columns as c};
 use serde_json::{Value as Json, json};
@@ -133,10 +133,6 @@ impl StageConfig for MotionConfig {
             need.vectors = Some(mvs::VECTORS);
         }
         need
-    }
-
-    fn resources(&self) -> Resources {
-        Resources::cpu(1)
     }
 
     fn models(&self) -> Vec<&'static str> {

@@ -9,6 +9,12 @@ use crate::{
 
 const VERDICT: [&str; 3] = ["status", "drop_stage", "drop_reason"];
 
+fn changes(columns: &[&'static str], clips: &[Clip]) -> Changes {
+    let mut changes = Changes::of(columns);
+    changes.push(clips).unwrap();
+    changes
+}
+
 fn dropped(mut clip: Clip) -> Clip {
     clip.set(STATUS, "dropped".to_owned());
     clip.set(DROP_STAGE, "motion".to_owned());
@@ -43,7 +49,11 @@ async fn verdicts_change_and_nothing_else() {
     let alone = table.store.alone().await.unwrap();
     let judge = json!({"motion": 0.3});
     let clip = dropped(unit_clips("a", 1).swap_remove(1));
-    table.store.rejudge(&alone, &VERDICT, std::slice::from_ref(&clip), &judge).await.unwrap();
+    table
+        .store
+        .rejudge(&alone, &changes(&VERDICT, std::slice::from_ref(&clip)), &judge)
+        .await
+        .unwrap();
     drop(alone);
     let after = data_files(&table);
     assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
@@ -57,7 +67,7 @@ async fn verdicts_change_and_nothing_else() {
 
     // Back again, and the table is as before; also after merging and collecting.
     let back = unit_clips("a", 1).swap_remove(1);
-    table.store.patch(&VERDICT, &[back]).await.unwrap();
+    table.store.patch(&changes(&VERDICT, &[back])).await.unwrap();
     let mut now = table.store.canonical().await.unwrap();
     assert_eq!(now, wanted);
     let options = CompactOptions { min_small_fragments: 2, ..CompactOptions::default() };
@@ -74,7 +84,7 @@ async fn thresholds_and_verdicts_change_together() {
     let clip = dropped(unit_clips("a", 0).swap_remove(0));
     let judge = json!({"motion": 0.7});
     // What a process leaves that dies between the two commits.
-    table.store.rewrite(&VERDICT, &[clip], Some(&judge)).await.unwrap();
+    table.store.rewrite(&changes(&VERDICT, &[clip]), Some(&judge)).await.unwrap();
     let stale = table.store.latest_clips().await.unwrap();
     assert!(!stale.metadata()[JUDGE].contains("0.7"));
     assert_eq!(table.store.meta().await.unwrap().judge, judge);
@@ -130,7 +140,7 @@ async fn patches_of_many_processes_all_arrive() {
                 .into_iter()
                 .map(|clip| clip.with(MOTION, unit as f32))
                 .collect();
-            store.patch(&["motion"], &clips).await.unwrap();
+            store.patch(&changes(&["motion"], &clips)).await.unwrap();
         }
     });
     futures::future::join_all(jobs).await;
