@@ -48,16 +48,16 @@ fn analysis(c: &mut Criterion) {
         group.bench_function(format!("difference {name}"), |b| {
             b.iter(|| sum_abs_diff(black_box(&planes.hue), black_box(&planes.value)));
         });
-        let mut scorer = Scorer::new(false);
-        let mut detector = DetectorConfig::default().build();
+        let config = DetectorConfig::default();
+        let (mut scorer, mut detector) = (Scorer::new(&[config]), config.build());
         let mut index = 0;
         group.bench_function(format!("whole {name}"), |b| {
             b.iter(|| {
                 let small = frame.small(&mut converter, size)?;
-                let delta = scorer.push(&small)?;
+                let seen = scorer.push(index, &small, (0.0, false))?;
                 small.recycle(&mut converter);
                 index += 1;
-                Ok::<_, MediaError>(detector.push(index, &delta))
+                detector.push(index, seen)
             });
         });
     }

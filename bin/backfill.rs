@@ -107,6 +107,19 @@ pub(crate) async fn needs(store: &Store, plan: &Plan) -> Result<Needs, StoreErro
     Ok(needs)
 }
 
+/// Units that hold clips that failed, be it in the run or in a backfill.
+pub(crate) async fn units_with_failed_clips(store: &Store) -> Result<HashSet<UnitId>, StoreError> {
+    let failed = format!("{} = 'failed'", c::STATUS.name());
+    let mut found = HashSet::new();
+    let names = [c::UNIT_ID.name()];
+    let mut clips = store.clips(&names, Some(&failed)).await?;
+    while let Some(batch) = clips.next_batch().await? {
+        let ids = batch.iter().filter_map(|clip| clip.get(c::UNIT_ID));
+        found.extend(ids.filter_map(|id| UnitId::parse(id).ok()));
+    }
+    Ok(found)
+}
+
 impl Needs {
     /// In words, a line for each stage; `judged` names the stages that the table knows.
     pub(crate) fn describe(&self, plan: &Plan) -> String {

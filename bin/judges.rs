@@ -1,7 +1,7 @@
 //! The stages by which a table judges its clips, rebuilt from the settings that the table itself
 //! states, so that thresholds can be read and moved without the recipe.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use curate_pipeline::{StageConfig, Verdict};
 use curate_schemas::{Clip, columns as c};
@@ -67,10 +67,14 @@ pub(crate) fn rule(judges: &[Judge], clip: &Clip) -> Ruling {
 /// Applies settings such as `motion.min=0.03` to a table's thresholds.
 pub(crate) fn with_settings(judge: &Json, sets: &[String]) -> anyhow::Result<Json> {
     let mut judge = judge.clone();
+    let mut named = HashSet::new();
     for set in sets {
         let wrong = |why: String| UsageError(format!("--set {set}: {why}"));
         let (path, value) =
             set.split_once('=').ok_or_else(|| wrong("write it like motion.min=0.03".to_owned()))?;
+        if !named.insert(path.trim()) {
+            return Err(wrong(format!("{} is set twice; say which is meant", path.trim())).into());
+        }
         let mut path = path.trim().split('.');
         let kind = path.next().unwrap_or_default();
         let keys: Vec<&str> = path.collect();

@@ -60,6 +60,14 @@ impl Done {
         done
     }
 
+    /// Notes that clips of these units have failed since the ledger was written: a backfill leaves
+    /// the ledger as it is.
+    pub(crate) fn mark_bad(&mut self, units: impl IntoIterator<Item = UnitId>) {
+        for unit in units {
+            self.units.entry(unit).and_modify(|is_bad| *is_bad = true);
+        }
+    }
+
     /// Whether a source is not as it was when it was read.
     fn is_changed(&self, source: &Source) -> bool {
         let bytes = i64::try_from(source.bytes).unwrap_or(i64::MAX);
@@ -292,5 +300,21 @@ impl Iterator for Units<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clips_that_failed_later_make_a_done_unit_bad_and_no_other() {
+        let id = |name: String| UnitId::parse(&format!("{name}/0000")).unwrap();
+        let (one, two) = (id("a".repeat(32)), id("b".repeat(32)));
+        let mut done = Done::default();
+        done.units.insert(one.clone(), false);
+        done.mark_bad([one.clone(), two.clone()]);
+        assert_eq!(done.units.get(&one), Some(&true));
+        assert_eq!(done.units.get(&two), None, "a unit that is not done is done anyway");
     }
 }

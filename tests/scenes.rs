@@ -8,7 +8,7 @@ use std::{
 };
 
 use curate_media::{Converter, DecodeOptions, Decoder, Filter, PixelFormat, analysis_size};
-use curate_stages::scenes::{Delta, DetectorConfig, Scorer};
+use curate_stages::scenes::{Delta, Detector, DetectorConfig, Scorer};
 use curate_testing::{python, shared};
 
 use crate::util::{Folder, curate, said};
@@ -23,6 +23,30 @@ fn detectors() -> BTreeMap<&'static str, DetectorConfig> {
         (
             "adaptive_all",
             read("kind = 'adaptive'\nthreshold = 1.5\nmin_scene_frames = 3\nwindow = 3"),
+        ),
+        ("content_20_skip", read("kind = 'content'\nthreshold = 20.0\nframe_skip = 1")),
+        ("content_30_skip", read("kind = 'content'\nthreshold = 30.0\nframe_skip = 2")),
+        ("threshold", read("kind = 'threshold'")),
+        (
+            "threshold_bright",
+            read(
+                "kind = 'threshold'\nthreshold = 100\nfade_bias = -0.4\nmin_scene_frames = 2\n\
+                 min_out_frames = 3\nfinal_scene = true",
+            ),
+        ),
+        (
+            "threshold_white",
+            read("kind = 'threshold'\nthreshold = 130\nfade_bias = 1.0\nfade_to = 'white'"),
+        ),
+        ("hash", read("kind = 'hash'")),
+        (
+            "hash_fine",
+            read("kind = 'hash'\nthreshold = 0.2\nsize = 16\nlowpass = 3\nmin_scene_frames = 4"),
+        ),
+        ("histogram", read("kind = 'histogram'")),
+        (
+            "histogram_fine",
+            read("kind = 'histogram'\nthreshold = 0.05\nbins = 256\nmin_scene_frames = 4"),
         ),
     ])
 }
@@ -39,8 +63,8 @@ fn check(path: &Path) -> (BTreeMap<&'static str, Vec<u64>>, Vec<i64>) {
         .unwrap();
     let mut decoder = Decoder::open(path, &DecodeOptions::default()).unwrap();
     let mut converter = Converter::new(PixelFormat::Bgr8);
-    let mut scorer = Scorer::new(false);
     let configs = detectors();
+    let mut scorer = Scorer::new(&configs.values().copied().collect::<Vec<_>>());
     let mut running: BTreeMap<_, _> =
         configs.iter().map(|(name, config)| (*name, (config.build(), Vec::new()))).collect();
     let (mut scores, mut times, mut size) = (Vec::new(), Vec::new(), None);
@@ -54,11 +78,12 @@ fn check(path: &Path) -> (BTreeMap<&'static str, Vec<u64>>, Vec<i64>) {
             });
             let picture = frame.picture(&mut converter, size, Filter::Linear, false).unwrap();
             pipe.write_all(&picture.data).unwrap();
-            let delta = scorer.push_picture(&picture).unwrap();
-            let Delta { hue, saturation, value, .. } = delta;
+            let index = times.len() as u64;
+            let seen = scorer.push_picture(index, &picture).unwrap();
+            let Delta { hue, saturation, value, .. } = seen.deltas[0].1;
             scores.push((hue + saturation + value) / 3.0);
             for (detector, cuts) in running.values_mut() {
-                cuts.extend(detector.push(times.len() as u64, &delta));
+                cuts.extend(detector.push(index, seen).unwrap());
             }
             times.push(frame.pts);
         }
@@ -71,7 +96,13 @@ fn check(path: &Path) -> (BTreeMap<&'static str, Vec<u64>>, Vec<i64>) {
     assert_eq!(theirs.len(), scores.len(), "{name}");
     let off = theirs.iter().zip(&scores).filter(|(a, b)| (*a - *b).abs() > 1e-9).count();
     assert_eq!(off, 0, "{name}: {off} of {} scores differ", scores.len());
-    let ours: BTreeMap<_, _> = running.into_iter().map(|(name, (_, cuts))| (name, cuts)).collect();
+    let last = times.len().saturating_sub(1) as u64;
+    let ended = |(detector, mut cuts): (Detector, Vec<u64>)| {
+        cuts.extend(detector.finish(last));
+        cuts
+    };
+    let ours: BTreeMap<_, _> =
+        running.into_iter().map(|(name, running)| (name, ended(running))).collect();
     for (detector, cuts) in &ours {
         let theirs: Vec<u64> = serde_json::from_value(answer["cuts"][detector].clone()).unwrap();
         assert_eq!(*cuts, theirs, "{name}: cuts of {detector}");
@@ -96,11 +127,14 @@ fn detectors_equal_pyscenedetects_on_the_shared_scenes() {
         return;
     }
     let Some(media) = shared("media") else { return };
-    let mut cuts = 0;
+    let mut cuts = BTreeMap::<&str, usize>::new();
     for path in videos(&media.join("scenes")) {
-        cuts += check(&path).0.values().map(Vec::len).sum::<usize>();
+        for (detector, found) in check(&path).0 {
+            *cuts.entry(detector).or_default() += found.len();
+        }
     }
-    assert!(cuts > 50, "the sample has many cuts, so equality says something: {cuts}");
+    // Equality says something only where there are cuts.
+    assert!(cuts.values().all(|found| *found >= 4), "{cuts:?}");
 }
 
 #[test]

@@ -144,8 +144,11 @@ pub(crate) fn execute(
         unfinished = filling.fill(&ledger)?;
     }
     let forget = |unit: &UnitId| runtime.block_on(store.delete_units(std::slice::from_ref(unit)));
-    let known =
-        Known { done: Done::new(&ledger), retry: if options.retry { Some(&forget) } else { None } };
+    let mut done = Done::new(&ledger);
+    if options.retry {
+        done.mark_bad(runtime.block_on(backfill::units_with_failed_clips(&store))?);
+    }
+    let known = Known { done, retry: if options.retry { Some(&forget) } else { None } };
     let (units, listed) = Units::new(recipe.sources()?, known, scope, stop.clone(), &progress);
     let mut sink = TableSink::new(&store, &lease, runtime.clone(), &plan.run);
     let ran = curate_pipeline::run(plan, &provenance, units, &mut sink, &progress, &stop);

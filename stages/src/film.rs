@@ -3,9 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use curate_media::{
-    DecodeAhead, DecodeOptions, Frame, Limits, MediaError, Segment, SourceInfo, Stats,
-};
+use curate_media::{DecodeOptions, Decoder, Frame, Limits, MediaError, Segment, SourceInfo, Stats};
 use curate_pipeline::{BuildContext, Emit, FrameNeed, Unit, UnitError};
 
 /// How many frames are decoded between two reports of progress.
@@ -26,7 +24,7 @@ pub(crate) struct Reader {
 
 /// A unit that is being decoded.
 pub(crate) struct Film {
-    decoder: DecodeAhead,
+    decoder: Decoder,
     /// Waiting for room downstream is no fault of the file's, so only decoding counts.
     decoding: Duration,
     patience: Duration,
@@ -65,7 +63,7 @@ impl Reader {
             motion_vectors: self.need.vectors.is_some(),
         };
         let decoder =
-            DecodeAhead::open(&unit.source.path, &options).map_err(|error| unit_error(&error))?;
+            Decoder::open(&unit.source.path, &options).map_err(|error| unit_error(&error))?;
         Ok(Film {
             decoder,
             decoding: Duration::ZERO,
@@ -118,7 +116,7 @@ impl Film {
     /// Ends decoding: what it came to, and what was wrong with the frames.
     pub(crate) fn finish(mut self, out: &mut dyn Emit) -> (Stats, Option<UnitError>) {
         self.report(out);
-        let stats = self.decoder.finish();
+        let stats = self.decoder.stats();
         let mut damage = self.damage;
         let mut wrong = |kind, message: &str| {
             let error = UnitError { kind, message: message.to_owned(), transient: false };

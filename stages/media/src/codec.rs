@@ -100,18 +100,6 @@ impl Codec {
         unsafe { (*self.context).codec_id == ffi::AVCodecID::AV_CODEC_ID_AV1 }
     }
 
-    /// Whether it decodes the next frames while the caller looks at this one.
-    pub(crate) fn works_ahead(&self) -> bool {
-        // SAFETY: an open decoder, whose codec is in FFmpeg's constant table.
-        let (threads, kind, codec) = unsafe {
-            let context = &*self.context;
-            (context.thread_count, context.active_thread_type, &*context.codec)
-        };
-        threads != 1
-            && (kind & ffi::FF_THREAD_FRAME as c_int != 0
-                || codec.capabilities & ffi::AV_CODEC_CAP_OTHER_THREADS as c_int != 0)
-    }
-
     /// How many error lines it logged.
     pub(crate) fn complaints(&self) -> u64 {
         self.tap.count()

@@ -114,11 +114,6 @@ impl Decoder {
         &self.info
     }
 
-    /// Whether it decodes the next frames while the caller looks at this one.
-    pub(crate) fn works_ahead(&self) -> bool {
-        self.codec.works_ahead()
-    }
-
     /// Seconds per tick of the frames' PTS.
     #[must_use]
     pub fn time_base(&self) -> TimeBase {

@@ -61,6 +61,12 @@ impl Frame {
         }
     }
 
+    /// Whether the codec calls it a key frame.
+    #[must_use]
+    pub fn is_key(&self) -> bool {
+        self.av().key_frame == 1
+    }
+
     /// Presentation time in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {

@@ -15,7 +15,6 @@
 #![expect(unsafe_code, reason = "FFI: FFmpeg and OpenCV views; every block says why it is sound")]
 #![warn(missing_docs)]
 
-mod ahead;
 mod clip;
 mod codec;
 mod color;
@@ -27,6 +26,7 @@ mod frame;
 mod grey;
 mod hsv;
 mod input;
+mod likeness;
 mod limits;
 mod log;
 mod mat;
@@ -50,7 +50,6 @@ mod vectors;
 mod yuv;
 
 pub use self::{
-    ahead::DecodeAhead,
     clip::{ClipForm, CopiedClip, copy_clip},
     convert::Converter,
     decode::Decoder,
@@ -59,6 +58,7 @@ pub use self::{
     frame::Frame,
     grey::GreyConverter,
     hsv::{Hsv, hsv},
+    likeness::{correlation, luma_histogram, perceptual_hash},
     limits::Limits,
     log::init,
     options::{DecodeOptions, Segment, Stats},

@@ -4,7 +4,7 @@
 //! needs: the planes are never interleaved, and no buffer is allocated or cleared per frame.
 
 use crate::{
-    Converter, Filter, Frame, Hsv, MediaError, Picture, Size, color, hsv,
+    Converter, Filter, Frame, Hsv, MediaError, Picture, PixelFormat, Size, color, hsv,
     hsv::planes_to_hsv,
     yuv::{Coefficients, to_bgr},
 };
@@ -61,6 +61,21 @@ impl SmallFrame {
             Pixels::Packed(picture) => *out = hsv(picture)?,
         }
         Ok(())
+    }
+
+    /// As a picture, in blue, green, red.
+    ///
+    /// # Errors
+    /// `convert` if the size is empty.
+    pub fn picture(&self) -> Result<Picture, MediaError> {
+        match &self.pixels {
+            Pixels::Yuv([y, u, v], by) => {
+                let mut bgr = [vec![], vec![], vec![]];
+                to_bgr([y, u, v], bgr.each_mut(), *by);
+                Picture::from_planes(&bgr, self.size, PixelFormat::Bgr8)
+            }
+            Pixels::Packed(picture) => picture.to_format(PixelFormat::Bgr8),
+        }
     }
 
     /// Gives the buffers back, for the next frame.

@@ -1,6 +1,6 @@
 //! `scenes`: cuts a source into clips where the picture changes.
 //!
-//! Cuts come from PySceneDetect's detectors (`detect.rs`), several passes united on request. The
+//! Cuts come from PySceneDetect's detectors (`detect/`), several passes united on request. The
 //! paper's rule (EasyAnimate, arXiv 2405.18991) makes clips of the scenes (`pieces.rs`): longer
 //! scenes are cut into pieces of at most `max_s` seconds, and clips shorter than `min_s` are
 //! dropped by judgement. `split.rs` drives the one analysis decode that serves every stage.
@@ -20,7 +20,7 @@ use curate_schemas::{Clip, Span, TimeBase, columns as c};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-pub use detect::{Delta, Detector, DetectorConfig, FlashFilter, Weights};
+pub use detect::{Delta, Detector, DetectorConfig, FadeTo, FlashFilter, Seen, Weights};
 pub use replay::{ClipsOf, Replay};
 pub use score::Scorer;
 use split::THUMB_GRID;
@@ -53,6 +53,7 @@ pub const ENTRY: StageEntry = StageEntry {
     example: "[[stage]]\nkind = \"scenes\"\n\
               # PySceneDetect's detectors; several passes are united:\n\
               # detectors = [{ kind = \"content\", threshold = 27.0 }, { kind = \"adaptive\" }]\n\
+              # (or threshold for fades, hash, histogram, fixed, keyframe)\n\
               min_s = 3.0   # shorter clips are dropped\n\
               max_s = 10.0  # longer scenes are cut into consecutive clips\n\
               trim_s = 0.0  # taken off at detected cuts\n",
@@ -106,14 +107,8 @@ impl StageConfig for ScenesConfig {
                 Some("leave the setting out for the default".to_owned());
         }
         for detector in &self.detectors {
-            if detector.weights().total() <= 0.0 {
-                problems.report("detectors", "the weights of a pass must not all be 0");
-            }
-            if let DetectorConfig::Adaptive { window: 0, .. } = detector {
-                problems.report("detectors", "`window` must be at least 1");
-            }
-            if !detector.numbers().iter().all(|value| value.is_finite() && *value >= 0.0) {
-                problems.report("detectors", "thresholds and weights must be numbers, 0 or more");
+            for fault in detector.faults() {
+                problems.report("detectors", fault);
             }
         }
         for (key, value) in [("min_s", self.min_s), ("max_s", self.max_s), ("trim_s", self.trim_s)]

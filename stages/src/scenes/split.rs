@@ -77,7 +77,6 @@ struct Pass<'a> {
 impl<'a> Pass<'a> {
     fn new(stage: &'a Scenes, unit: &'a Unit, info: SourceInfo) -> Self {
         let (config, time_base) = (&stage.config, info.video.time_base);
-        let with_edges = config.detectors.iter().any(|d| d.weights().edges > 0.0);
         let cut_in = if unit.start.is_some() { Edge::Unit } else { Edge::Source };
         let sampling = Sampling {
             need: stage.reader.need,
@@ -89,7 +88,7 @@ impl<'a> Pass<'a> {
         Self {
             analysis: analysis_size(info.video.width, info.video.height),
             small: Converter::new(PixelFormat::Bgr8),
-            scorer: Scorer::new(with_edges),
+            scorer: Scorer::new(&config.detectors),
             detectors: config.detectors.iter().map(super::DetectorConfig::build).collect(),
             pieces: Pieces::new(time_base, config.max_s, config.trim_s, cut_in),
             sampler: Sampler::new(sampling),
@@ -109,12 +108,13 @@ impl<'a> Pass<'a> {
         self.frames += 1;
         // The detectors see the frame as stored: turning it changes no mean.
         let small = frame.small(&mut self.small, self.analysis)?;
-        let delta = self.scorer.push(&small)?;
+        let about = (frame.seconds(), frame.is_key());
+        let seen = self.scorer.push(index, &small, about)?;
         small.recycle(&mut self.small);
         self.pieces.frame(frame.pts, frame.duration);
         let mut settled = u64::MAX;
         for detector in &mut self.detectors {
-            if let Some(cut) = detector.push(index, &delta) {
+            if let Some(cut) = detector.push(index, seen)? {
                 self.pieces.cut(cut);
             }
             settled = settled.min(detector.settled(index));
@@ -132,6 +132,10 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(&mut self, cut_out: Edge, out: &mut dyn Emit) -> Result<(), MediaError> {
+        if let Some(last) = self.frames.checked_sub(1) {
+            let cuts = self.detectors.iter().filter_map(|detector| detector.finish(last));
+            cuts.for_each(|cut| self.pieces.cut(cut));
+        }
         while let Some(piece) = self.pieces.finish(cut_out) {
             self.emit(piece, out)?;
         }

@@ -1,0 +1,44 @@
+//! Cuts that no picture decides: at fixed distances, and at the codec's key frames.
+
+/// State of the `fixed` detector: a cut every so many seconds from the first frame on.
+#[derive(Clone, Debug)]
+pub(super) struct Fixed {
+    pub(super) seconds: f64,
+    /// Time of the first frame, and how many cuts were made.
+    pub(super) since: Option<(f64, u64)>,
+}
+
+impl Fixed {
+    /// Times are sums of ticks in floating point; a frame that is this little early is on time.
+    const EARLY_S: f64 = 1e-6;
+
+    pub(super) fn push(&mut self, frame: u64, now: f64) -> Option<u64> {
+        let (start, cuts) = *self.since.get_or_insert((now, 0));
+        // Multiples from the start, so that a rate that does not divide the distance adds no drift.
+        let passed = ((now - start + Self::EARLY_S) / self.seconds).floor().max(0.0) as u64;
+        if passed <= cuts {
+            return None;
+        }
+        self.since = Some((start, passed));
+        Some(frame)
+    }
+}
+
+/// State of the `keyframe` detector: a cut at every key frame of the codec.
+#[derive(Clone, Debug)]
+pub(super) struct Keyframe {
+    pub(super) min_frames: u64,
+    /// The last cut; the first frame of all at the start.
+    pub(super) last_cut: Option<u64>,
+}
+
+impl Keyframe {
+    pub(super) fn push(&mut self, frame: u64, is_key: bool) -> Option<u64> {
+        let last_cut = *self.last_cut.get_or_insert(frame);
+        let cut = is_key && frame > last_cut && frame - last_cut >= self.min_frames;
+        if cut {
+            self.last_cut = Some(frame);
+        }
+        cut.then_some(frame)
+    }
+}
