@@ -69,6 +69,7 @@ bench: build ## Measure the kernels.
 	cargo bench --locked --profile release --bench kernels
 
 bench-scenes: build tools ## Compare scene detection with ffmpeg and PySceneDetect.
+	PYTHONPATH=$(CACHE)/python benches/scenes_speed.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4 --threads 1
 	PYTHONPATH=$(CACHE)/python benches/scenes_speed.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
 	PYTHONPATH=$(CACHE)/python benches/scenes_quality.py $(CURATE) \
 	  ../shared/media/scenes/GT.json ../shared/media/scenes

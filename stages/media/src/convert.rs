@@ -12,12 +12,14 @@
 use opencv::core::{self, CV_8UC1, CV_8UC3, CV_16UC1};
 
 use crate::{
-    Filter, Frame, MediaError, Orientation, Picture, PixelFormat, Size, color,
+    Filter, Frame, MediaError, Orientation, Picture, PixelFormat, Size,
+    color::{self, FrameColors},
     frame::Plane,
     mat::{Shape, into_slice, resize_into, view, view_slice},
     scale::Scaler,
     shrink::{Shrinker, Source},
     small::Spare,
+    tone::{Hdr, Tone},
     yuv::{Coefficients, to_bgr},
 };
 
@@ -30,6 +32,8 @@ pub struct Converter {
     wide: Vec<u8>,
     shrinker: Shrinker,
     scaler: Scaler,
+    tone: Option<Tone>,
+    light: [Vec<f32>; 3],
     pub(crate) spare: Spare,
 }
 
@@ -54,6 +58,28 @@ impl Converter {
         }
         Ok(())
     }
+
+    /// Resizes the planes of a frame of high dynamic range and tone-maps them, into `self.bgr`.
+    fn show(
+        &mut self,
+        planes: &[Plane; 3],
+        (colors, hdr): (FrameColors, Hdr),
+        size: Size,
+        filter: Filter,
+    ) -> Result<(), MediaError> {
+        let size = size.ints()?;
+        for (plane, out) in planes.iter().zip(&mut self.light) {
+            shrink_deep(plane, out, &mut self.wide, size, filter)?;
+        }
+        let tone = match self.tone.take() {
+            Some(tone) if tone.curve() == hdr.curve => tone,
+            _ => Tone::new(hdr.curve),
+        };
+        let [y, u, v] = &self.light;
+        tone.planes([y, u, v], (colors, hdr), self.bgr.each_mut());
+        self.tone = Some(tone);
+        Ok(())
+    }
 }
 
 impl Frame {
@@ -74,7 +100,10 @@ impl Frame {
         let (width, height) = stored.ints()?;
         let shape = Shape::packed(width, height, CV_8UC3, 3);
         let colors = color::of_frame(self.av());
-        let data = if let Some(planes) = self.yuv_planes() {
+        let data = if let Some((planes, hdr)) = self.yuv_planes().zip(Hdr::of(self.av())) {
+            converter.show(&planes, (colors, hdr), stored, filter)?;
+            Picture::from_planes(&converter.bgr, stored, converter.format)?.data
+        } else if let Some(planes) = self.yuv_planes() {
             let mut yuv = std::mem::take(&mut converter.yuv);
             converter.shrink(&planes, &mut yuv, stored, filter)?;
             let [y, u, v] = &yuv;
@@ -128,6 +157,31 @@ fn shrink(
     for (out, sample) in out.iter_mut().zip(wide.chunks_exact(2)) {
         let sample = u32::from(u16::from_ne_bytes([sample[0], sample[1]]));
         *out = (sample.wrapping_add(half) >> shift).min(255) as u8;
+    }
+    Ok(())
+}
+
+/// Resizes one plane and keeps its depth: 8-bit code values, with fractions, divided by 255.
+fn shrink_deep(
+    plane: &Plane,
+    out: &mut Vec<f32>,
+    wide: &mut Vec<u8>,
+    (width, height): (i32, i32),
+    filter: Filter,
+) -> Result<(), MediaError> {
+    let (kind, bytes) = if plane.depth == 8 { (CV_8UC1, 1) } else { (CV_16UC1, 2) };
+    let source = Shape { width: plane.width, height: plane.height, kind, stride: plane.stride };
+    // SAFETY: the frame that owns the plane outlives this call and is not written to.
+    let source = unsafe { view(plane.data, source) }?;
+    wide.resize(width as usize * height as usize * bytes, 0);
+    resize_into(&source, wide, Shape::packed(width, height, kind, bytes), filter)?;
+    let largest = 255.0 * f32::from(1_u16 << (plane.depth - 8));
+    out.clear();
+    if bytes == 1 {
+        out.extend(wide.iter().map(|sample| f32::from(*sample) / largest));
+    } else {
+        let samples = wide.as_chunks::<2>().0.iter().map(|two| u16::from_ne_bytes(*two));
+        out.extend(samples.map(|sample| f32::from(sample) / largest));
     }
     Ok(())
 }

@@ -266,7 +266,7 @@ impl Decoder {
         let index = self.stats.frames;
         self.stats.frames += 1;
         let video = &self.info.video;
-        Some(Frame::new(frame, (pts, duration), index, video.time_base, video.orientation))
+        Some(Frame::new(frame, (pts, duration), index, video))
     }
 
     /// Frame threads keep the failures of the last packets to themselves; a complaint and a missing

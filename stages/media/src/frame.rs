@@ -6,7 +6,7 @@
 use curate_schemas::TimeBase;
 use ffmpeg_next::ffi;
 
-use crate::{MediaError, Orientation, color};
+use crate::{MediaError, Orientation, PixelAspect, VideoInfo, color};
 
 /// One frame of a stream.
 pub struct Frame {
@@ -20,6 +20,7 @@ pub struct Frame {
     /// Seconds per tick.
     pub time_base: TimeBase,
     pub(crate) orientation: Orientation,
+    pub(crate) pixel_aspect: PixelAspect,
 }
 
 impl std::fmt::Debug for Frame {
@@ -29,14 +30,16 @@ impl std::fmt::Debug for Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(
-        av: AvFrame,
-        time: (i64, i64),
-        index: u64,
-        time_base: TimeBase,
-        orientation: Orientation,
-    ) -> Self {
-        Self { av, pts: time.0, duration: time.1, index, time_base, orientation }
+    pub(crate) fn new(av: AvFrame, time: (i64, i64), index: u64, video: &VideoInfo) -> Self {
+        Self {
+            av,
+            pts: time.0,
+            duration: time.1,
+            index,
+            time_base: video.time_base,
+            orientation: video.orientation,
+            pixel_aspect: video.pixel_aspect,
+        }
     }
 
     /// Width of the stored picture in pixels (before turning).
@@ -51,14 +54,11 @@ impl Frame {
         u32::try_from(self.av().height).unwrap_or(0)
     }
 
-    /// The size it is shown at, in pixels: width, then height.
+    /// The size it is shown at, in square pixels: width, then height.
     #[must_use]
     pub fn display_size(&self) -> (u32, u32) {
-        if self.orientation.swaps_sides() {
-            (self.height(), self.width())
-        } else {
-            (self.width(), self.height())
-        }
+        let width = self.pixel_aspect.shown(self.width());
+        if self.orientation.swaps_sides() { (self.height(), width) } else { (width, self.height()) }
     }
 
     /// Whether the codec calls it a key frame.

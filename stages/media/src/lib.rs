@@ -15,6 +15,7 @@
 #![expect(unsafe_code, reason = "FFI: FFmpeg and OpenCV views; every block says why it is sound")]
 #![warn(missing_docs)]
 
+mod aspect;
 mod clip;
 mod codec;
 mod color;
@@ -46,10 +47,12 @@ mod segments;
 mod sheet;
 mod shrink;
 mod small;
+mod tone;
 mod vectors;
 mod yuv;
 
 pub use self::{
+    aspect::PixelAspect,
     clip::{ClipForm, CopiedClip, copy_clip},
     convert::Converter,
     decode::Decoder,

@@ -12,7 +12,7 @@ use std::{
 use curate_schemas::{TimeBase, rescale};
 use ffmpeg_next::ffi;
 
-use crate::{Limits, MediaError, Orientation, color, input::Input};
+use crate::{Limits, MediaError, Orientation, PixelAspect, color, input::Input};
 
 /// A file and its chosen video stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,9 +42,11 @@ pub struct VideoInfo {
     pub height: u32,
     /// How the stored picture is turned for showing.
     pub orientation: Orientation,
-    /// Width in pixels after turning.
+    /// Shape of the stored pixels.
+    pub pixel_aspect: PixelAspect,
+    /// Width in square pixels after turning.
     pub display_width: u32,
-    /// Height in pixels after turning.
+    /// Height in square pixels after turning.
     pub display_height: u32,
     /// Seconds per tick of every PTS of this stream.
     pub time_base: TimeBase,
@@ -130,8 +132,10 @@ fn describe(input: &Input, index: usize) -> SourceInfo {
     let width = u32::try_from(parameters.width).unwrap_or(0);
     let height = u32::try_from(parameters.height).unwrap_or(0);
     let orientation = orientation(stream);
+    let pixel_aspect = PixelAspect::of(stream, parameters);
+    let shown = pixel_aspect.shown(width);
     let (display_width, display_height) =
-        if orientation.swaps_sides() { (height, width) } else { (width, height) };
+        if orientation.swaps_sides() { (height, shown) } else { (shown, height) };
     let colors = color::of_parameters(parameters);
     SourceInfo {
         // SAFETY: an open demuxer has a format, and its name is a constant string.
@@ -147,6 +151,7 @@ fn describe(input: &Input, index: usize) -> SourceInfo {
             width,
             height,
             orientation,
+            pixel_aspect,
             display_width,
             display_height,
             time_base,

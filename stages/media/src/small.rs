@@ -6,6 +6,7 @@
 use crate::{
     Converter, Filter, Frame, Hsv, MediaError, Picture, PixelFormat, Size, color, hsv,
     hsv::planes_to_hsv,
+    tone::Hdr,
     yuv::{Coefficients, to_bgr},
 };
 
@@ -17,7 +18,7 @@ pub struct SmallFrame {
 
 enum Pixels {
     Yuv([Vec<u8>; 3], Coefficients),
-    /// From a layout that swscale had to convert.
+    /// Converted otherwise: by swscale, or tone-mapped.
     Packed(Picture),
 }
 
@@ -33,7 +34,8 @@ impl Frame {
     /// # Errors
     /// Those of [`Frame::picture`].
     pub fn small(&self, converter: &mut Converter, size: Size) -> Result<SmallFrame, MediaError> {
-        let pixels = match self.yuv_planes() {
+        let planes = self.yuv_planes().filter(|_| Hdr::of(self.av()).is_none());
+        let pixels = match planes {
             Some(planes) => {
                 let mut yuv = converter.spare.pop().unwrap_or_default();
                 converter.shrink(&planes, &mut yuv, size, Filter::Linear)?;

@@ -62,11 +62,27 @@ impl Frame {
         }
     }
 
-    /// The frame's motion vectors; empty when there are none.
+    /// The frame's motion vectors, in pixels of [`Frame::display_size`]; empty when there are none.
     #[must_use]
     pub fn motion_vectors(&self) -> Vec<MotionVector> {
         let size = (self.width() as f32, self.height() as f32);
-        self.stored_vectors().iter().filter_map(|av| vector(av, size, self.orientation)).collect()
+        let turned = |av| vector(av, size, self.orientation);
+        let vectors = self.stored_vectors().iter().filter_map(turned);
+        let (wide, tall) = if self.orientation.swaps_sides() {
+            (1.0, self.pixel_aspect.factor())
+        } else {
+            (self.pixel_aspect.factor(), 1.0)
+        };
+        let square = |v: MotionVector| MotionVector {
+            left: v.left * wide,
+            width: v.width * wide,
+            dx: v.dx * wide,
+            top: v.top * tall,
+            height: v.height * tall,
+            dy: v.dy * tall,
+            ..v
+        };
+        vectors.map(square).collect()
     }
 
     fn stored_vectors(&self) -> &[ffi::AVMotionVector] {

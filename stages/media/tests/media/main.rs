@@ -11,6 +11,7 @@
 
 mod clips;
 mod counts;
+mod hdr;
 mod limits;
 mod parts;
 mod pictures;
