@@ -6,7 +6,8 @@
 //! (ITU-R BT.2087), the brightest of the three is bent by Hable's filmic curve and takes the other
 //! two along, and BT.1886's inverse makes samples of it. These are the steps of FFmpeg's filters
 //! `zscale=t=linear:npl=100`, `zscale=p=bt709`, `tonemap=hable:desat=0`, `zscale=t=bt709`, which the
-//! tests compare with; only the peak is taken from the frame where the container has none to give.
+//! tests compare with, but that zscale gives HLG its gamma channel by channel and BT.2100 has it on
+//! luminance. The peak is the one that the frame's metadata name, or else 1000 cd/m2.
 //! Dolby Vision is seen by its base layer, which for every profile but 5 is PQ, HLG or SDR.
 
 use std::ffi::c_int;
@@ -178,9 +179,9 @@ impl Tone {
         if hdr.is_wide {
             let [r, g, b] = light;
             light = [
-                1.660_491 * r - 0.587_641 * g - 0.072_850 * b,
-                -0.124_550 * r + 1.132_900 * g - 0.008_349 * b,
-                -0.018_151 * r - 0.100_579 * g + 1.118_730 * b,
+                1.660_491 * r - 0.587_641 * g - 0.072_85 * b,
+                -0.124_55 * r + 1.132_9 * g - 0.008_349 * b,
+                -0.018_151 * r - 0.100_579 * g + 1.118_73 * b,
             ];
         }
         let brightest = light[0].max(light[1]).max(light[2]).max(1e-6);

@@ -48,15 +48,18 @@ fn apart(path: &std::path::Path, size: Size, peak: &str) -> f64 {
 #[test]
 fn pq_and_hlg_are_shown_as_ffmpegs_filters_show_them() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, transfer) in [("pq.mkv", "smpte2084"), ("hlg.mkv", "arib-std-b67")] {
+    // The most saturated colours there are, far from any film. FFmpeg lets samples pass that are
+    // brighter than the largest, and gives HLG its gamma channel by channel where BT.2100 has it on
+    // luminance.
+    for (name, transfer, limit) in [("pq.mkv", "smpte2084", 2.5), ("hlg.mkv", "arib-std-b67", 4.0)]
+    {
         let line = format!(
             "-f lavfi -i testsrc2=s=320x180:d=0.1,format=yuv444p10le -c:v ffv1 \
              -color_trc {transfer} -color_primaries bt2020 -colorspace bt2020nc -color_range tv"
         );
         let path = make(folder.path(), name, &line);
-        // The most saturated colours there are, where clipping differs.
         let off = apart(&path, Size::new(320, 180), "10");
-        assert!(off < 3.0, "{name}: {off} levels away from ffmpeg");
+        assert!(off < limit, "{name}: {off} levels away from ffmpeg");
     }
 }
 
@@ -77,7 +80,7 @@ fn real_hdr_clips_are_shown_as_ffmpegs_filters_show_them() {
         };
         // Shrinking samples is not shrinking light; where the picture is smooth it hardly shows.
         let off = apart(&path, Size::new(width / 4, height / 4), peak);
-        assert!(off < 2.5, "{name}: {off} levels away from ffmpeg");
+        assert!(off < 2.0, "{name}: {off} levels away from ffmpeg");
         eprintln!("{name}: {off:.2} levels");
     }
 }

@@ -86,11 +86,11 @@ fn endless_darkness_is_settled() {
 #[test]
 fn fixed_cuts_do_not_drift() {
     let mut detector = DetectorConfig::Fixed { seconds: 0.5 }.build();
-    let mut cut = |i: u64| {
+    let cut = |i: u64| {
         let seconds = i as f64 * 1001.0 / 30_000.0;
         detector.push(i, &Seen { seconds, ..Seen::default() }).unwrap()
     };
-    let cuts: Vec<u64> = (0..=1000).filter_map(|i| cut(i)).collect();
+    let cuts: Vec<u64> = (0..=1000).filter_map(cut).collect();
     let wanted: Vec<u64> =
         (1..=66).map(|n| (f64::from(n) * 0.5 * 30_000.0 / 1001.0).ceil() as u64).collect();
     assert_eq!(cuts, wanted);
@@ -99,11 +99,11 @@ fn fixed_cuts_do_not_drift() {
 #[test]
 fn key_frames_are_cuts_when_scenes_are_long_enough() {
     let mut detector = DetectorConfig::Keyframe { min_scene_frames: 15 }.build();
-    let mut cut = |i: u64| {
+    let cut = |i: u64| {
         let is_key = [0, 12, 30, 40, 50].contains(&i);
         detector.push(i, &Seen { is_key, ..Seen::default() }).unwrap()
     };
-    assert_eq!((0..60).filter_map(|i| cut(i)).collect::<Vec<_>>(), [30, 50]);
+    assert_eq!((0..60).filter_map(cut).collect::<Vec<_>>(), [30, 50]);
 }
 
 #[test]
