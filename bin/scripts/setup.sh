@@ -60,7 +60,8 @@ if ((EUID != 0)); then
   as_root=(sudo)
 fi
 say "installing: ${missing[*]}"
-"${as_root[@]}" apt-get update -qq
+# A machine that has just started often installs something of its own: wait for it.
+"${as_root[@]}" apt-get -o DPkg::Lock::Timeout=600 update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
+  apt-get -o DPkg::Lock::Timeout=600 install --yes --quiet --no-install-recommends "${missing[@]}"
 say "done"
