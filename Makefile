@@ -17,7 +17,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion bench-refilter bench-raft bench-prefilter lint fmt clippy docs ci
+.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion bench-refilter bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,25 @@ bench-raft: build tools ## Pairs per second of RAFT-small, and torchvision's whe
 bench-motion: build tools ## Compare motion with pictures whose motion is known.
 	cargo bench --locked --profile release --workspace --bench motion_error
 	PYTHONPATH=$(CACHE)/python benches/motion_sweep.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
+
+bench-media: build ## What the program makes of every test file, beside ffprobe and ffmpeg.
+	benches/media_table.py $(CURATE) ../shared/media/clips ../shared/media/broken
+
+bench-transcode: build tools ## Transcoded clips: same bytes, how fast, what they save a loader.
+	benches/transcode.py $(CURATE) \
+	  "$$(cargo bench --locked --profile release --bench reads --no-run 2>&1 | \
+	  sed -nE 's/.*Executable .*\((.*)\)/\1/p')" $(CACHE)/samples/bigbuckbunny.mp4 \
+	  ../shared/media/scenes/compose_hard17_640x360_25.mp4 ../shared/media/scenes/bbb_1080p30.mp4
+
+bench-memory: build tools ## Peak memory against the number and the length of videos.
+	benches/memory.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
+
+bench-keyframes: build tools ## The scan of key frames against the exact one.
+	benches/keyframes.py $(CURATE) ../shared/media/scenes
+
+fuzz: build ## Damaged files for FUZZ_MINUTES (60): no crash, no hang.
+	cargo bench --locked --profile release --bench fuzz -- --minutes $${FUZZ_MINUTES:-60} \
+	  --seed $${FUZZ_SEED:-1} ../shared/media/clips ../shared/media/broken examples
 
 bench-prefilter: build tools ## What a prefilter spares RAFT, and whether the same clips are kept.
 	benches/prefilter.py $(CURATE) ../shared/media/clips ../shared/media/scenes

@@ -49,7 +49,8 @@ fn analysis(c: &mut Criterion) {
             b.iter(|| sum_abs_diff(black_box(&planes.hue), black_box(&planes.value)));
         });
         let config = DetectorConfig::default();
-        let (mut scorer, mut detector) = (Scorer::new(&[config]), config.build());
+        let mut detector = config.build();
+        let mut scorer = Scorer::new(&[config]);
         let mut index = 0;
         group.bench_function(format!("whole {name}"), |b| {
             b.iter(|| {

@@ -63,14 +63,17 @@ fn lacks(plan: &Plan, clip: &Clip) -> Vec<usize> {
         ("dropped", Some(stage)) if plan.run.score == Score::Kept => stage,
         _ => last,
     };
-    let is_bare = status == "kept"
-        && plan.split["identity"]["form"] != "none"
-        && clip.get(c::VIDEO_FORM).is_none_or(|form| form == "none");
-    let stages = plan.stages.iter().enumerate().skip(1).take(reaches);
-    let lacking = stages.filter(|(_, stage)| {
+    let identity = &plan.split["identity"];
+    let stores = status == "kept" || (status == "dropped" && identity["bytes"] == "all");
+    let is_bare =
+        identity["form"] != "none" && clip.get(c::VIDEO_FORM).is_none_or(|form| form == "none");
+    let lacking = plan.stages.iter().enumerate().skip(1).filter(|(place, stage)| {
         let differs = keys.get(stage.kind).is_none_or(|key| *key != stage.key);
-        (differs && !stage.config.writes().is_empty() && (stage.kind != BYTES || status == "kept"))
-            || (stage.kind == BYTES && is_bare)
+        if stage.kind == BYTES {
+            stores && (differs || is_bare)
+        } else {
+            *place <= reaches && differs && !stage.config.writes().is_empty()
+        }
     });
     lacking.map(|(index, _)| index).collect()
 }

@@ -61,11 +61,14 @@ pub(crate) enum Command {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
-    /// Print the tables' columns.
+    /// Print the tables' columns, or what a recipe may say.
     Schema {
         /// As the page docs/COLUMNS.md.
         #[arg(long)]
         markdown: bool,
+        /// What a recipe may say, as a JSON Schema (draft 2020-12) for editors.
+        #[arg(long, conflicts_with = "markdown")]
+        recipe: bool,
     },
     /// Finish what runs that died had staged.
     Recover {
@@ -90,6 +93,26 @@ pub(crate) enum Command {
         /// Where to put the contact sheet; default: the video's name with `.sheet.jpg`, here.
         #[arg(long)]
         sheet: Option<PathBuf>,
+    },
+    /// Measure what a recipe would cost on a few of its sources, and estimate time and size.
+    Plan {
+        /// The recipe.
+        recipe: PathBuf,
+        /// How many sources are looked at, spread over all of them.
+        #[arg(long, default_value_t = 8)]
+        sources: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check this machine: libraries, codecs, models, memory and disk, and what to do about what is
+    /// missing.
+    Doctor {
+        /// A table's folder, or a recipe; default: this folder and the default recipe.
+        target: Option<PathBuf>,
+        /// Print a JSON object for each line.
+        #[arg(long)]
+        json: bool,
     },
     /// See, fetch and check models.
     Models {
@@ -136,6 +159,23 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Write the spans of clips, kept or not, as cut lists: one for each source.
+    ///
+    /// PySceneDetect reads them, editing programs do, and so does the split with
+    /// `detectors = [{ kind = "list" }]`.
+    Cuts {
+        /// The table's folder.
+        out: PathBuf,
+        /// In which form.
+        #[arg(long, value_enum, default_value = "csv")]
+        format: CutFormat,
+        /// Only one source, by its URI, its path or its id.
+        #[arg(long, value_name = "URI_OR_ID")]
+        source: Option<String>,
+        /// The folder to write them into; default, for one source: standard output.
+        #[arg(long, short, value_name = "FOLDER")]
+        output: Option<PathBuf>,
+    },
     /// Write a clip's file.
     Extract {
         /// The table's folder.
@@ -145,6 +185,12 @@ pub(crate) enum Command {
         /// Where to write it (`-`: standard output); default: the id with the right ending, here.
         #[arg(long, short)]
         output: Option<PathBuf>,
+    },
+    /// Print what completes this command line in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
     },
 }
 
@@ -184,6 +230,14 @@ pub(crate) enum Format {
     Csv,
     Json,
     Parquet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CutFormat {
+    /// As PySceneDetect's `list-scenes` writes it: exact.
+    Csv,
+    /// CMX 3600, in whole frames of a constant rate.
+    Edl,
 }
 
 fn parse_shard(text: &str) -> Result<(u32, u32), String> {

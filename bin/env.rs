@@ -43,6 +43,21 @@ pub(crate) fn peak_memory() -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Memory this process may use in bytes, where the system tells (Linux): the machine's, or less
+/// where a control group says so.
+pub(crate) fn total_memory() -> Option<u64> {
+    let about = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = about.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    // Without a limit the first says `max` and the second an absurd number.
+    let limits = groups.iter().filter_map(|file| {
+        let limit = std::fs::read_to_string(file).ok()?;
+        limit.trim().parse::<u64>().ok()
+    });
+    limits.chain([kib * 1024]).min()
+}
+
 /// Cores this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)

@@ -67,8 +67,11 @@ fn main() -> ExitCode {
 
 /// Whether the user's file or arguments are at fault, so that running again changes nothing.
 fn is_usage(error: &anyhow::Error) -> bool {
+    use curate_pipeline::RunError;
     use curate_store::StoreError as E;
     error.downcast_ref::<UsageError>().is_some()
+        // A stage says what the recipe or the models lack.
+        || matches!(error.downcast_ref::<RunError>(), Some(RunError::Build(_)))
         || matches!(
             error.downcast_ref::<E>(),
             Some(

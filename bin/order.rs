@@ -9,7 +9,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use curate_pipeline::{
-    NoObserver, Plan, Planned, Provenance, RunError, Score, Sink, Stop, Unit, UnitResult, Verdict,
+    NoObserver, Plan, Planned, Provenance, Reading, RunError, Score, Sink, Stop, Unit, UnitResult,
+    Verdict,
 };
 use curate_schemas::{Clip, UnitId, UnitRow};
 use curate_stages::sources::{Listing, Sources};
@@ -57,16 +58,16 @@ impl Sink for Looker<'_> {
 }
 
 /// Sources as units of their own; a long one is left as soon as enough clips were seen.
-fn units(sources: Sources) -> impl Iterator<Item = Planned> {
+fn units(sources: Sources, reading: Reading) -> impl Iterator<Item = Planned> {
     let found = sources.filter_map(|listing| match listing {
         Listing::Source(source) => Some(source),
         _ => None,
     });
-    found.take(UNITS).map(|source| {
+    found.take(UNITS).map(move |source| {
         let id = UnitId::new(&source.id, 0);
         Planned::Unit(Unit {
             id,
-            source: Arc::new(source_ref(source)),
+            source: Arc::new(source_ref(source, reading)),
             units_in_source: 1,
             start: None,
             end: None,
@@ -77,7 +78,7 @@ fn units(sources: Sources) -> impl Iterator<Item = Planned> {
 /// Measures the stages on the first of these sources and puts them in order.
 pub(crate) fn by_cost(
     plan: &mut Plan,
-    sources: Sources,
+    (sources, reading): (Sources, Reading),
     provenance: &Provenance,
 ) -> Result<(), RunError> {
     if plan.stages.len() < 4 {
@@ -88,7 +89,7 @@ pub(crate) fn by_cost(
     probe.run.score = Score::All;
     let stop = Stop::default();
     let mut looker = Looker { plan: &probe, stop: &stop, seen: 0, rejected: BTreeMap::new() };
-    let units = units(sources);
+    let units = units(sources, reading);
     let report = curate_pipeline::run(&probe, provenance, units, &mut looker, &NoObserver, &stop)?;
     let (seen, rejected) = (looker.seen.max(1) as f64, looker.rejected);
     let mut ranked: Vec<(f64, &'static str, f64, f64)> = report

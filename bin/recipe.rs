@@ -9,35 +9,56 @@ use std::{
 use anyhow::Context as _;
 use curate_models::hub::Hub;
 use curate_pipeline::{
-    Document, Plan, Problems, StageConfig, StageEntry,
+    Document, Plan, Problems, Reading, StageConfig, StageEntry,
     config::{read_table, settings_table},
     plan::{Ingredients, Models},
 };
 use curate_stages::{
     STAGES,
-    clip::{ClipConfig, Form},
+    clip::{Bytes, ClipConfig, Form, TranscodeConfig},
     sources::{IdFrom, InputConfig, Sources, open},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{UsageError, env};
 
 /// `[output]`: where the table is and what it holds.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct OutputConfig {
     /// The table's folder; relative to the recipe.
     pub(crate) path: PathBuf,
-    /// `"copy"` stores kept clips, `"none"` stores no bytes.
+    /// `"copy"` stores clips as they are in the source, `"transcode"` encodes them anew, `"none"`
+    /// stores no bytes.
     pub(crate) form: Form,
+    /// Whose bytes are stored: `"kept"` clips', `"all"` clips', or `"none"`.
+    pub(crate) bytes: Bytes,
+    /// How `form = "transcode"` encodes.
+    pub(crate) transcode: TranscodeConfig,
     /// Longer sources are worked on in units of at most this many minutes.
     pub(crate) unit_minutes: f64,
 }
 
 impl Default for OutputConfig {
     fn default() -> Self {
-        Self { path: PathBuf::new(), form: Form::default(), unit_minutes: 20.0 }
+        Self {
+            path: PathBuf::new(),
+            form: Form::default(),
+            bytes: Bytes::default(),
+            transcode: TranscodeConfig::default(),
+            unit_minutes: 20.0,
+        }
+    }
+}
+
+impl OutputConfig {
+    /// The last stage of the plan.
+    fn clip(&self) -> ClipConfig {
+        let form = if self.bytes == Bytes::None { Form::None } else { self.form };
+        let all = self.bytes == Bytes::All && form != Form::None;
+        ClipConfig { form, all, transcode: self.transcode.clone() }
     }
 }
 
@@ -54,7 +75,7 @@ pub(crate) fn default_text(path: &str, form: &str) -> String {
          form = \"{form}\"  # \"copy\", or \"none\" to leave the clips' bytes out of the table\n\n\
          [run]\n\
          # cpus = 0         # 0: all cores\n\
-         # memory = \"512MiB\"  # frames and clips in flight between the stages\n"
+         # memory = \"1GiB\"  # for frames and clips in flight, and merging the table's files\n"
     );
     for entry in STAGES {
         text.push_str(&format!("\n# {}\n{}", entry.summary, entry.example));
@@ -121,7 +142,11 @@ impl Recipe {
             problems
                 .report("unit_minutes", "must be a positive number of minutes, at most a million");
         }
-        let clip = ClipConfig { form: output.form };
+        let clip = output.clip();
+        if document.output.contains_key("transcode") && clip.form != Form::Transcode {
+            problems.report("transcode", "these settings are not used").help =
+                Some("write: form = \"transcode\"".to_owned());
+        }
         let ids = match input.id {
             IdFrom::Location => "location",
             IdFrom::Content => "content",
@@ -133,10 +158,19 @@ impl Recipe {
             Ok(hash) => Ok(if id == "onnxruntime" { String::new() } else { hash }),
             Err(missing) => Err(missing.to_string()),
         };
+        let mut identity =
+            json!({ "ids": ids, "unit_minutes": output.unit_minutes, "form": clip.form });
+        // What is as ever is left out, so that tables made before there was a choice go on.
+        if clip.all {
+            identity["bytes"] = json!("all");
+        }
+        if input.reading() != Reading::default() {
+            identity["reading"] = json!(input.reading());
+        }
         let ingredients = Ingredients {
             entries: STAGES,
             last: Some(("clip", Arc::new(clip))),
-            identity: json!({ "ids": ids, "unit_minutes": output.unit_minutes, "form": output.form }),
+            identity,
             cores: env::cores(),
             base,
             models: Models { dir: &models, check: &check },
@@ -156,6 +190,11 @@ impl Recipe {
         }
         let unit_length = Duration::from_secs_f64(output.unit_minutes * 60.0);
         Ok(Self { plan, out, unit_length, input, text })
+    }
+
+    /// How sources are read.
+    pub(crate) fn reading(&self) -> Reading {
+        self.input.reading()
     }
 
     /// The sources, from the beginning.

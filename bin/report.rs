@@ -59,8 +59,12 @@ pub(crate) fn print(ended: &Ended<'_>) {
         0 => 0.0,
         frames => report.frames_decoded as f64 / frames as f64,
     };
+    let again = match report.frames_again {
+        0 => "clips are written without decoding".to_owned(),
+        frames => format!("{frames} decoded again to write clips"),
+    };
     say(&format!(
-        "analysis frames decoded / source frames: {} / {} = {ratio:.2}; clips are written without decoding",
+        "analysis frames decoded / source frames: {} / {} = {ratio:.2}; {again}",
         report.frames_decoded, report.frames_source
     ));
     let seconds = took.as_secs_f64();

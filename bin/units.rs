@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use curate_media::{Limits, MediaError, Segment, segments};
-use curate_pipeline::{Planned, SourceRef, Stop, Unit, UnitError};
+use curate_media::{Access, MediaError, Segment, segments};
+use curate_pipeline::{Planned, Reading, SourceRef, Stop, Unit, UnitError};
 use curate_schemas::{Micros, UnitId};
 use curate_stages::sources::{Listing, Source, Sources};
 use curate_store::{LedgerEntry, StoreError};
@@ -91,6 +91,8 @@ pub(crate) struct Scope {
     pub(crate) limit: Option<u64>,
     pub(crate) shard: Option<(u32, u32)>,
     pub(crate) unit_length: Duration,
+    /// How sources are read.
+    pub(crate) reading: Reading,
     /// How long reading a source may make no progress.
     pub(crate) deadline: Duration,
     /// How often a source is looked into when that fails for a passing reason.
@@ -162,10 +164,14 @@ impl<'a> Units<'a> {
 
     /// The places where a source may be split. A passing fault is tried again, as a unit is.
     fn segments(&self, path: &Path) -> Result<Vec<Segment>, MediaError> {
-        let limits = Limits { deadline: Some(self.scope.deadline), cancel: Some(self.stop.flag()) };
+        let access = Access {
+            track: self.scope.reading.track,
+            deadline: Some(self.scope.deadline),
+            cancel: Some(self.stop.flag()),
+        };
         let mut attempt = 1;
         loop {
-            match segments(path, self.scope.unit_length, &limits) {
+            match segments(path, self.scope.unit_length, &access) {
                 Err(error)
                     if error.is_transient()
                         && attempt < self.scope.tries
@@ -199,7 +205,7 @@ impl<'a> Units<'a> {
             return;
         }
         let found = self.segments(&source.path);
-        let source = Arc::new(source_ref(source));
+        let source = Arc::new(source_ref(source, self.scope.reading));
         let unit = |index: usize, total: usize, start, end| Unit {
             id: UnitId::new(&id, u32::try_from(index).unwrap_or(u32::MAX)),
             source: Arc::clone(&source),
@@ -235,13 +241,14 @@ impl<'a> Units<'a> {
 }
 
 /// A listed source as the engine sees it.
-pub(crate) fn source_ref(source: Source) -> SourceRef {
+pub(crate) fn source_ref(source: Source, reading: Reading) -> SourceRef {
     SourceRef {
         id: source.id,
         uri: source.uri,
         path: source.path,
         bytes: source.bytes,
         mtime: source.mtime,
+        reading,
         caption: source.caption,
         extra: source.extra,
     }
@@ -279,6 +286,7 @@ impl Iterator for Units<'_> {
                         path: failure.path.clone(),
                         bytes: 0,
                         mtime: None,
+                        reading: self.scope.reading,
                         caption: None,
                         extra: None,
                     };

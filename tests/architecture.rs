@@ -9,6 +9,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["curate"]),
     ("candle-core", &["curate-models", "curate-ops", "curate-train"]),
     ("clap", &["curate"]),
+    ("clap_complete", &["curate"]),
     ("datafusion", &["curate-store"]),
     ("ffmpeg-next", &["curate-media"]),
     ("indicatif", &["curate"]),

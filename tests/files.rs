@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use curate_media::{Limits, probe};
+use curate_media::{Access, probe};
 use curate_testing::{ffmpeg_frames, program, shared};
 
 use crate::util::{Folder, curate};
@@ -37,7 +37,7 @@ fn fates(folder: &Folder) -> BTreeMap<String, Fate> {
 /// The frames and the status that `ffmpeg -f null` of the same version comes to: `failed` without
 /// a frame, `partial` when it reports errors, else `ok`.
 fn by_ffmpeg(path: &Path) -> (u64, &'static str) {
-    let stream = probe(path, &Limits::default()).map_or(0, |info| info.video.index);
+    let stream = probe(path, &Access::default()).map_or(0, |info| info.video.index);
     let frames = ffmpeg_frames(path, stream);
     let map = format!("0:{stream}");
     let mut command = program("ffmpeg");

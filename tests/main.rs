@@ -5,8 +5,12 @@
 mod architecture;
 mod backfill;
 mod commands;
+mod cuts;
+mod doctor;
+mod editors;
 mod files;
 mod kills;
+mod media;
 mod models;
 mod motion;
 mod order;

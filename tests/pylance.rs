@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use curate_media::{Limits, probe};
+use curate_media::{Access, probe};
 use curate_schemas::{TimeBase, rescale};
 use curate_testing::{frame_sums, make, python};
 
@@ -49,7 +49,7 @@ fn compare(source: &Path, file: &Path, row: &serde_json::Value) -> usize {
     let (start, end) = (number("start_pts"), number("end_pts"));
     let (num, den) = (number("tb_num") as i32, number("tb_den") as i32);
     let base = TimeBase::new(num, den).unwrap();
-    let ticks = probe(file, &Limits::default()).unwrap().video.time_base;
+    let ticks = probe(file, &Access::default()).unwrap().video.time_base;
     let wanted: Vec<(i64, String)> = frame_sums(source, 0)
         .into_iter()
         .filter(|(pts, _)| (start..end).contains(pts))

@@ -64,7 +64,7 @@ fn check(path: &Path) -> (BTreeMap<&'static str, Vec<u64>>, Vec<i64>) {
     let mut decoder = Decoder::open(path, &DecodeOptions::default()).unwrap();
     let mut converter = Converter::new(PixelFormat::Bgr8);
     let configs = detectors();
-    let mut scorer = Scorer::new(&configs.values().copied().collect::<Vec<_>>());
+    let mut scorer = Scorer::new(&configs.values().cloned().collect::<Vec<_>>());
     let mut running: BTreeMap<_, _> =
         configs.iter().map(|(name, config)| (*name, (config.build(), Vec::new()))).collect();
     let (mut scores, mut times, mut size) = (Vec::new(), Vec::new(), None);

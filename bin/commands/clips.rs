@@ -85,8 +85,15 @@ pub(crate) async fn extract(out: &Path, id: &str, output: Option<PathBuf>) -> an
         let status = clip.get(c::STATUS).map_or("", String::as_str);
         UsageError(format!("clip {id} has no bytes in the table (it is {status}; kept clips have them unless form = \"none\")"))
     })?;
-    let ending =
-        if clip.get(c::VIDEO_FORM).is_some_and(|form| form == "copy_mkv") { "mkv" } else { "mp4" };
+    let ending = match clip.get(c::VIDEO_FORM).map(String::as_str) {
+        Some("copy_mkv") => "mkv",
+        // A still picture's file, as it is.
+        Some("image") => clip
+            .get(c::SOURCE_URI)
+            .and_then(|uri| uri.rsplit_once('.'))
+            .map_or("img", |(_, ending)| ending),
+        _ => "mp4",
+    };
     if output.as_deref() == Some(Path::new("-")) {
         std::io::stdout().write_all(&video)?;
         return Ok(Exit::Complete);

@@ -1,17 +1,23 @@
 //! One file for each command that is more than a few lines.
 
 mod clips;
+mod cuts;
+mod doctor;
 mod fill;
 mod models;
+mod plan;
 mod query;
 mod refilter;
 mod run;
+mod schema;
 mod sheet;
 mod table;
 mod try_one;
 
 use std::io::Write as _;
 
+use clap::CommandFactory as _;
+use clap_complete::Shell;
 use curate_store::Store;
 
 use crate::{
@@ -46,11 +52,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Query { out, sql, format, version, output } => {
             runtime.block_on(query::query(&out, &sql, format, version, output.as_deref()))
         }
-        Command::Schema { markdown } => schema(markdown),
+        Command::Schema { recipe: true, .. } => schema::recipe(),
+        Command::Schema { markdown, recipe: false } => schema::columns(markdown),
         Command::Recover { out } => runtime.block_on(table::recover(&out)),
         Command::Gc { out } => runtime.block_on(table::gc(&out)),
         Command::Init { recipe } => init(&recipe),
         Command::Try { video, sheet } => try_one::run(&video, sheet, runtime.handle()),
+        Command::Plan { recipe, sources, json } => plan::plan(&recipe, sources, json),
+        Command::Doctor { target, json } => doctor::doctor(target.as_deref(), json),
         Command::Models { command } => models::run(&command, runtime.handle()),
         Command::Why { out, clip_id, recipe } => {
             runtime.block_on(clips::why(&out, &clip_id, recipe.as_deref()))
@@ -63,9 +72,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let sets = refilter::some(set)?;
             runtime.block_on(refilter::refilter(&out, &sets, dry_run))
         }
+        Command::Cuts { out, format, source, output } => {
+            let choice = cuts::Choice { form: format.into(), source, folder: output };
+            runtime.block_on(cuts::cuts(&out, &choice))
+        }
         Command::Extract { out, clip_id, output } => {
             runtime.block_on(clips::extract(&out, &clip_id, output))
         }
+        Command::Completions { shell } => completions(shell),
     }
 }
 
@@ -76,7 +90,7 @@ fn check(recipe: &Recipe) -> anyhow::Result<Exit> {
     writeln!(out, "split id  {}", plan.split_id)?;
     writeln!(
         out,
-        "machine   {} CPU threads, {} units at a time, {} decoder threads each, {} MiB in flight",
+        "machine   {} CPU threads, {} units at a time, {} decoder threads each, {} MiB",
         plan.run.cpus,
         plan.run.workers,
         plan.run.decode_threads,
@@ -98,27 +112,6 @@ fn check(recipe: &Recipe) -> anyhow::Result<Exit> {
     Ok(Exit::Complete)
 }
 
-fn schema(markdown: bool) -> anyhow::Result<Exit> {
-    let mut out = std::io::stdout().lock();
-    if markdown {
-        write!(out, "{}", curate_schemas::columns_markdown())?;
-        return Ok(Exit::Complete);
-    }
-    for table in [&curate_schemas::columns::CLIPS, &curate_schemas::units::UNITS] {
-        writeln!(out, "{}", table.name)?;
-        for spec in table.columns {
-            writeln!(
-                out,
-                "  {:<24} {:<28} {}",
-                spec.name,
-                spec.kind.data_type().to_string(),
-                spec.unit
-            )?;
-        }
-    }
-    Ok(Exit::Complete)
-}
-
 fn init(path: &std::path::Path) -> anyhow::Result<Exit> {
     let text = default_text("videos", "copy");
     let mut file =
@@ -127,5 +120,13 @@ fn init(path: &std::path::Path) -> anyhow::Result<Exit> {
         })?;
     file.write_all(text.as_bytes())?;
     crate::progress::say(&format!("wrote {}", path.display()));
+    Ok(Exit::Complete)
+}
+
+fn completions(shell: Shell) -> anyhow::Result<Exit> {
+    // The generator panics when its reader has left (`| head`), so it writes to memory.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "curate", &mut script);
+    std::io::stdout().lock().write_all(&script)?;
     Ok(Exit::Complete)
 }

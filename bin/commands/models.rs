@@ -67,18 +67,23 @@ fn verify(hub: &Hub, models: &[&Model]) -> anyhow::Result<Exit> {
     for model in models {
         let state = hub.verify(model)?;
         writeln!(out, "{:<24} {}", model.id, word(&state))?;
-        let what = match state {
-            State::Present | State::BuiltIn => continue,
-            State::Missing(path) => format!("there is no {}", path.display()),
-            State::WrongSize { path, bytes } => format!("{} has {bytes} bytes", path.display()),
-            State::WrongContent { path, sha256 } => {
-                format!("{} has the SHA-256 {sha256}", path.display())
-            }
-        };
+        let Some(what) = fault(&state) else { continue };
         let pull = model.pulled_by();
         wrong.push(format!("`{}`: {what}; run `curate models pull {pull}`", model.id));
     }
     if wrong.is_empty() { Ok(Exit::Complete) } else { Err(UsageError(wrong.join("\n")).into()) }
+}
+
+/// Why a model cannot be used, if so.
+pub(super) fn fault(state: &State) -> Option<String> {
+    match state {
+        State::Present | State::BuiltIn => None,
+        State::Missing(path) => Some(format!("there is no {}", path.display())),
+        State::WrongSize { path, bytes } => Some(format!("{} has {bytes} bytes", path.display())),
+        State::WrongContent { path, sha256 } => {
+            Some(format!("{} has the SHA-256 {sha256}", path.display()))
+        }
+    }
 }
 
 fn pull(hub: &Hub, models: &[&Model], runtime: &Handle) -> anyhow::Result<Exit> {

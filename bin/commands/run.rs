@@ -103,7 +103,7 @@ pub(crate) fn execute(
         now,
     };
     if recipe.plan.run.order == Order::Cost && !recipe.out.join("clips.lance").exists() {
-        let sources = recipe.sources_by_location()?;
+        let sources = (recipe.sources_by_location()?, recipe.reading());
         order::by_cost(&mut recipe.plan, sources, &provenance)?;
     }
     let (store, mut unfinished) = runtime.block_on(open_table(recipe, options))?;
@@ -119,6 +119,7 @@ pub(crate) fn execute(
         limit: options.limit,
         shard: options.shard,
         unit_length: recipe.unit_length,
+        reading: recipe.reading(),
         deadline: Duration::from_secs_f64(plan.run.stall_seconds),
         tries: plan.run.tries,
     };
@@ -164,7 +165,7 @@ pub(crate) fn execute(
     let report = ran?;
     committed?;
     if commits > 0
-        && let Err(error) = runtime.block_on(tidy(&store))
+        && let Err(error) = runtime.block_on(tidy(&store, plan.run.merging()))
     {
         // Everything is committed; the next run tidies.
         say(&format!("could not merge fragments or bring the indices up to date: {error:#}"));
@@ -178,8 +179,9 @@ pub(crate) fn execute(
 const UNINDEXED_FRAGMENTS: usize = 8;
 
 /// Merges small fragments when there are many, and brings the indices up to date.
-async fn tidy(store: &Store) -> anyhow::Result<()> {
-    let compacted = store.compact(&CompactOptions::default()).await?;
+async fn tidy(store: &Store, merging: u64) -> anyhow::Result<()> {
+    let compact = CompactOptions { batch_bytes: merging, ..CompactOptions::default() };
+    let compacted = store.compact(&compact).await?;
     if compacted.bytes_rewritten > 0 {
         say(&format!(
             "merged {} fragments into {}, {} bytes written again",

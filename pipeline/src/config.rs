@@ -3,7 +3,8 @@
 //! `serde` stops at the first error of a table. Here a table is read again without the offending
 //! key until it parses, so a user sees all the wrong keys at once, each with a suggestion.
 
-use serde::{Deserialize, de::DeserializeOwned};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{ConfigError, suggest::closest};
 
@@ -210,7 +211,7 @@ impl Document {
 }
 
 /// Which clips later stages measure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Score {
     /// A clip leaves at the first stage that drops it.
@@ -221,7 +222,7 @@ pub enum Score {
 }
 
 /// In which order filters see a clip.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// As the recipe says.
@@ -234,7 +235,7 @@ pub enum Order {
 
 /// `[run]`: resources and limits. Nothing here changes which clips there are; `score`, `tries` and the
 /// time limits decide how much is measured of them, and when a unit is given up.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
     /// CPU threads to use in all; 0 means every core.
@@ -243,8 +244,10 @@ pub struct RunConfig {
     pub workers: usize,
     /// Decoder threads for each unit; 0 means up to four.
     pub decode_threads: usize,
-    /// Memory for frames and clips in flight between the stages, such as `"512MiB"`.
+    /// Memory beside the program itself, such as `"1GiB"`: half for frames and clips in flight
+    /// between the stages, the rest for decoders and the table. A model's weights come on top.
     #[serde(deserialize_with = "bytes_text")]
+    #[schemars(with = "Bytes")]
     pub memory: u64,
     /// `"kept"`, or `"all"` to measure rejected clips too.
     pub score: Score,
@@ -268,7 +271,7 @@ impl Default for RunConfig {
             cpus: 0,
             workers: 0,
             decode_threads: 0,
-            memory: 512 << 20,
+            memory: 1 << 30,
             score: Score::Kept,
             order: Order::File,
             commit_seconds: 30.0,
@@ -287,6 +290,20 @@ const MOST_SECONDS: f64 = 1000.0 * 86_400.0;
 const MOST_THREADS: usize = 4096;
 
 impl RunConfig {
+    /// The part of [`memory`](Self::memory) for frames and clips in flight between the stages. The
+    /// rest is for what works beside them: decoders, models, and the table.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.memory / 2
+    }
+
+    /// The part of [`memory`](Self::memory) for clip bytes when the table's files are merged, which
+    /// are held about twice.
+    #[must_use]
+    pub fn merging(&self) -> u64 {
+        self.memory / 16
+    }
+
     /// Fills in what was left to the machine, which has `cores` cores, and reports impossible
     /// settings.
     pub fn resolve(&mut self, cores: usize, problems: &mut Problems) {
@@ -309,9 +326,9 @@ impl RunConfig {
                     .report(key, format!("no machine has so many cores: at most {MOST_THREADS}"));
             }
         }
-        if self.memory < 16 << 20 {
-            problems.report("memory", "less than 16 MiB cannot hold a batch of frames").help =
-                Some("the default is \"512MiB\"".to_owned());
+        if self.memory < 32 << 20 {
+            problems.report("memory", "less than 32 MiB cannot hold a batch of frames").help =
+                Some("the default is \"1GiB\"".to_owned());
         }
         for (key, value) in [
             ("commit_seconds", self.commit_seconds),
@@ -333,17 +350,19 @@ impl RunConfig {
     }
 }
 
+/// A size, as it may be written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Bytes {
+    Number(u64),
+    Words(String),
+}
+
 /// Reads `"512MiB"`, `"2 GB"` or a plain number of bytes.
 fn bytes_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Text {
-        Number(u64),
-        Words(String),
-    }
-    match Text::deserialize(deserializer)? {
-        Text::Number(bytes) => Ok(bytes),
-        Text::Words(text) => parse_bytes(&text).ok_or_else(|| {
+    match Bytes::deserialize(deserializer)? {
+        Bytes::Number(bytes) => Ok(bytes),
+        Bytes::Words(text) => parse_bytes(&text).ok_or_else(|| {
             serde::de::Error::custom(format!("\"{text}\" is not a size; write it like \"512MiB\""))
         }),
     }

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod observer;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod stage;
 mod stop;
 pub mod suggest;
@@ -33,4 +34,4 @@ pub use stage::{
     Stage, StageConfig, StageEntry, Stopped, Verdict,
 };
 pub use stop::Stop;
-pub use unit::{SourceRef, Unit, UnitStatus};
+pub use unit::{Interlaced, Reading, SourceRef, Unit, UnitStatus};

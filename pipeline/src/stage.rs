@@ -139,6 +139,11 @@ pub trait StageConfig: fmt::Debug + Send + Sync {
     fn frames(&self) -> FrameNeed {
         FrameNeed::default()
     }
+    /// Whether it has work to do on clips that an earlier stage dropped, even where those are not
+    /// measured any further.
+    fn wants_dropped(&self) -> bool {
+        false
+    }
     /// What it occupies.
     fn resources(&self) -> Resources {
         Resources::cpu(1)
@@ -258,6 +263,9 @@ pub struct StageEntry {
     pub summary: &'static str,
     /// Reads the stage's table, reporting every problem.
     pub parse: fn(&mut toml::Table, &mut Problems) -> Box<dyn StageConfig>,
+    /// What the table may say beside its kind: [`settings`](crate::schema::settings) of what `parse`
+    /// reads.
+    pub schema: fn() -> Json,
     /// The stage's part of the commented example.
     pub example: &'static str,
 }

@@ -21,6 +21,7 @@ pub fn item(clip: Clip, frames: Frames) -> Item {
         path: "/test.mp4".into(),
         bytes: 1,
         mtime: None,
+        reading: crate::Reading::default(),
         caption: None,
         extra: None,
     };
@@ -36,7 +37,7 @@ pub fn item(clip: Clip, frames: Frames) -> Item {
 
 /// Checks a `Map` or `Batch` stage against the contract:
 ///
-/// * it is described, and parses `settings` (TOML) without problems;
+/// * it is described, parses `settings` (TOML) without problems, and has them in its schema;
 /// * it writes only columns it declares, each declared in the table with this stage as its writer;
 /// * measuring the same clip twice gives the same values, on another worker too;
 /// * a batch gives what its clips give alone, in the same order;
@@ -53,6 +54,11 @@ pub fn assert_stage_contract(entry: &StageEntry, settings: &str, make: impl Fn()
         Ok(table) => table,
         Err(error) => panic!("the test's settings are not TOML: {error}"),
     };
+    let schema = (entry.schema)();
+    for key in table.keys() {
+        let setting = &schema["properties"][key];
+        assert!(setting.is_object(), "the schema of `{}` has no `{key}`", entry.kind);
+    }
     let config = (entry.parse)(&mut table, &mut problems);
     config.validate(&mut problems);
     assert!(problems.is_empty(), "settings are refused: {:?}", problems.into_errors());

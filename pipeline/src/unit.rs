@@ -3,6 +3,36 @@
 use std::{path::PathBuf, sync::Arc};
 
 use curate_schemas::{Micros, SourceId, UnitId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What becomes of pictures whose two fields were taken at different times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Interlaced {
+    /// One whole picture is made of each pair of fields.
+    #[default]
+    Deinterlace,
+    /// The source is not used.
+    Refuse,
+    /// Pictures stay as they are.
+    Keep,
+}
+
+/// How sources are read: what decides which pictures there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Number of the video track, from 0; `None` is the best one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub track: Option<u32>,
+    /// What becomes of interlaced pictures.
+    #[serde(skip_serializing_if = "is_default")]
+    pub interlaced: Interlaced,
+}
+
+fn is_default(interlaced: &Interlaced) -> bool {
+    *interlaced == Interlaced::default()
+}
 
 /// A source as the engine sees it: where it is and what came with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +47,8 @@ pub struct SourceRef {
     pub bytes: u64,
     /// Modification time, when known.
     pub mtime: Option<Micros>,
+    /// How it is read.
+    pub reading: Reading,
     /// A caption that came with the source.
     pub caption: Option<String>,
     /// The manifest's other columns, as a JSON object.

@@ -54,11 +54,11 @@ table! {
     #[required true]
     NUM_FRAMES: i32 = "num_frames", Kind::I32, unit "frames", by "split", since 1;
 
-    /// Width as displayed (after rotation).
+    /// Width as displayed: in square pixels, after rotation.
     WIDTH: i32 = "width", Kind::I32, unit "pixels", by "split", since 1;
-    /// Height as displayed (after rotation).
+    /// Height as displayed: in square pixels, after rotation.
     HEIGHT: i32 = "height", Kind::I32, unit "pixels", by "split", since 1;
-    /// Average frame rate of the source stream.
+    /// Average frame rate of the source stream; null for an image.
     FPS: f64 = "fps", Kind::F64, unit "frames/s", by "split", since 1;
     /// Codec of the source stream, by FFmpeg's name.
     CODEC: String = "codec", Kind::Utf8, unit "", by "split", since 1;
@@ -85,7 +85,8 @@ table! {
     /// is dropped later, by another threshold or a new stage, keeps it).
     VIDEO: Vec<u8> = "video", Kind::Blob, unit "", by "clip", since 1;
     /// How `video` was made: `none`, `copy` (packets in MP4), `copy_mkv` (packets in Matroska,
-    /// where MP4 cannot hold the codec) or `transcode`.
+    /// where MP4 cannot hold the codec), `transcode` (encoded anew, in MP4) or `image` (a still
+    /// picture's file as it is).
     VIDEO_FORM: String = "video_form", Kind::Utf8, unit "", by "clip", since 1;
     /// Frames at the start of `video` that come before the span. FFmpeg-based readers skip them by
     /// themselves in MP4; a reader that ignores edit lists must discard this many.

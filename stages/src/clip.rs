@@ -1,20 +1,29 @@
-//! `clip`: writes the bytes of kept clips. Every plan ends with it; `[output] form` chooses how.
+//! `clip`: writes the bytes of clips. Every plan ends with it; `[output]` says how.
 //!
 //! `copy` cuts the packets out of the source without decoding them again, so it is cheap and
-//! loses nothing; `none` leaves the table without bytes.
+//! loses nothing. `transcode` decodes the clip once more and encodes the pictures as they are shown,
+//! for loaders that jump about in it. `none` leaves the table without bytes.
 
-use std::time::Duration;
+use std::path::Path;
 
-use curate_media::{ClipForm, Limits, copy_clip};
-use curate_pipeline::{BuildContext, BuildError, ClipError, Item, Map, Shape, Stage, StageConfig};
-use curate_schemas::columns as c;
+use curate_media::{
+    Access, ClipForm, CopiedClip, Encoding, Interlaced, VideoCodec, copy_clip, transcode_clip,
+};
+use curate_pipeline::{
+    BuildContext, BuildError, ClipError, Item, Map, Problems, Shape, Stage, StageConfig,
+};
+use curate_schemas::{Span, columns as c};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::scenes::span;
+use crate::{
+    film::{access, interlaced},
+    scenes::span,
+};
 
-/// In which form a kept clip is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// In which form a clip is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
     /// No bytes.
@@ -22,13 +31,96 @@ pub enum Form {
     /// The source's packets, in MP4 where it can hold the codec and in Matroska elsewhere.
     #[default]
     Copy,
+    /// Encoded anew, in MP4.
+    Transcode,
+}
+
+/// Which clips' bytes are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bytes {
+    /// Those of kept clips.
+    #[default]
+    Kept,
+    /// Those of dropped clips too: a moved threshold lets them in without another run.
+    All,
+    /// None.
+    None,
+}
+
+/// `[output.transcode]`: how `form = "transcode"` encodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TranscodeConfig {
+    /// `"h264"` (x264, the default), `"h265"` (x265) or `"av1"` (SVT-AV1).
+    pub codec: Codec,
+    /// Constant quality in the encoder's own scale: lower is better and larger.
+    pub crf: f64,
+    /// How much time the encoder takes: a word for x264 and x265 (`"veryfast"`, `"medium"`,
+    /// `"slow"`), a number for SVT-AV1 (`"8"`). Default: `"medium"` or `"8"`.
+    pub preset: Option<String>,
+    /// Frames from one key frame to the next. Few make jumping quick, many make clips small.
+    pub key_every: u32,
+    /// FFmpeg's name of the pixel format.
+    pub pixel_format: String,
+    /// Pictures whose shorter side is larger are shrunk to it, in pixels. Default: sizes are kept.
+    pub short_side: Option<u32>,
+}
+
+/// The codec of transcoded clips.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// H.264 by x264.
+    #[default]
+    H264,
+    /// H.265 by x265.
+    H265,
+    /// AV1 by SVT-AV1.
+    Av1,
+}
+
+impl Default for TranscodeConfig {
+    fn default() -> Self {
+        let Encoding { crf, key_every, pixel_format, .. } = Encoding::default();
+        Self {
+            codec: Codec::default(),
+            crf,
+            preset: None,
+            key_every,
+            pixel_format,
+            short_side: None,
+        }
+    }
+}
+
+impl TranscodeConfig {
+    fn encoding(&self) -> Encoding {
+        let (codec, usual) = match self.codec {
+            Codec::H264 => (VideoCodec::H264, "medium"),
+            Codec::H265 => (VideoCodec::H265, "medium"),
+            Codec::Av1 => (VideoCodec::Av1, "8"),
+        };
+        Encoding {
+            codec,
+            crf: self.crf,
+            preset: self.preset.clone().unwrap_or_else(|| usual.to_owned()),
+            key_every: self.key_every,
+            pixel_format: self.pixel_format.clone(),
+            short_side: self.short_side,
+        }
+    }
 }
 
 /// Settings of the last stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClipConfig {
-    /// In which form a kept clip is stored.
+    /// In which form a clip is stored.
     pub form: Form,
+    /// Whether dropped clips are stored too.
+    pub all: bool,
+    /// How clips are encoded, where they are.
+    pub transcode: TranscodeConfig,
 }
 
 impl StageConfig for ClipConfig {
@@ -37,49 +129,99 @@ impl StageConfig for ClipConfig {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["start_pts", "end_pts", "tb_num", "tb_den"]
+        &["start_pts", "end_pts", "tb_num", "tb_den", "num_frames"]
     }
 
     fn writes(&self) -> &'static [&'static str] {
         &["video", "video_form", "video_skip_frames"]
     }
 
+    fn wants_dropped(&self) -> bool {
+        self.all && self.form != Form::None
+    }
+
     fn measuring(&self) -> Json {
-        json!(self)
+        match self.form {
+            Form::None | Form::Copy => json!({ "form": self.form }),
+            Form::Transcode => json!({ "form": self.form, "transcode": self.transcode }),
+        }
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        problems.enter("[output.transcode]");
+        if self.form == Form::Transcode {
+            for (key, fault) in self.transcode.encoding().faults() {
+                problems.report(key, fault);
+            }
+        }
     }
 
     fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError> {
-        let limits = Limits {
-            deadline: Some(Duration::from_secs_f64(context.run.stall_seconds)),
-            cancel: Some(context.stop.flag()),
+        let make: Make = match self.form {
+            Form::None => Box::new(|_, _, _, _| Ok(None)),
+            Form::Copy => Box::new(|path, span, _, access| copy_clip(path, span, access).map(Some)),
+            Form::Transcode => {
+                let encoding = self.transcode.encoding();
+                Box::new(move |path, span, interlaced, access| {
+                    transcode_clip(path, span, &encoding, interlaced, access).map(Some)
+                })
+            }
         };
-        Ok(Stage::Map(Box::new(Writer { form: self.form, limits })))
+        let writer = Writer { make, form: self.form, all: self.all, access: access(context, None) };
+        Ok(Stage::Map(Box::new(writer)))
     }
 }
 
-#[derive(Debug)]
+/// Makes the bytes of a span.
+type Make = Box<
+    dyn Fn(
+            &Path,
+            &Span,
+            Interlaced,
+            &Access,
+        ) -> Result<Option<CopiedClip>, curate_media::MediaError>
+        + Send,
+>;
+
 struct Writer {
+    make: Make,
     form: Form,
-    limits: Limits,
+    all: bool,
+    access: Access,
 }
 
 impl Map for Writer {
     fn map(&mut self, item: &mut Item) -> Result<(), ClipError> {
-        if self.form == Form::None || item.dropped.is_some() {
+        let broken = |kind, message: String| ClipError { kind, message };
+        let none = |item: &mut Item| {
             item.clip.set(c::VIDEO_FORM, "none".to_owned());
-            return Ok(());
+            Ok(())
+        };
+        if item.dropped.is_some() && !self.all {
+            return none(item);
         }
-        let span = span(&item.clip)
-            .ok_or_else(|| ClipError { kind: "mux", message: "the clip has no span".to_owned() })?;
-        let copied = copy_clip(&item.unit.source.path, &span, &self.limits)
-            .map_err(|error| ClipError { kind: error.kind(), message: error.to_string() })?;
-        let form = match copied.form {
-            ClipForm::Mp4 => "copy",
-            ClipForm::Matroska => "copy_mkv",
+        let source = &item.unit.source;
+        let span =
+            span(&item.clip).ok_or_else(|| broken("mux", "the clip has no span".to_owned()))?;
+        self.access.track = source.reading.track;
+        let made = (self.make)(&source.path, &span, interlaced(source.reading), &self.access)
+            .map_err(|error| broken(error.kind(), error.to_string()))?;
+        let Some(made) = made else { return none(item) };
+        let frames = item.clip.get(c::NUM_FRAMES).copied().unwrap_or_default();
+        if self.form == Form::Transcode && i64::from(made.frames) != i64::from(frames) {
+            let found = made.frames;
+            let message = format!("{found} of the clip's {frames} frames were found again");
+            return Err(broken("decode", message));
+        }
+        let form = match (self.form, made.form) {
+            (_, ClipForm::Image) => "image",
+            (Form::Transcode, _) => "transcode",
+            (_, ClipForm::Mp4) => "copy",
+            (_, ClipForm::Matroska) => "copy_mkv",
         };
         item.clip.set(c::VIDEO_FORM, form.to_owned());
-        item.clip.set(c::VIDEO_SKIP_FRAMES, i32::try_from(copied.skip_frames).unwrap_or(i32::MAX));
-        item.clip.set(c::VIDEO, copied.bytes);
+        item.clip.set(c::VIDEO_SKIP_FRAMES, i32::try_from(made.skip_frames).unwrap_or(i32::MAX));
+        item.clip.set(c::VIDEO, made.bytes);
         Ok(())
     }
 }

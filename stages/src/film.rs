@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use curate_media::{DecodeOptions, Decoder, Frame, Limits, MediaError, Segment, SourceInfo, Stats};
-use curate_pipeline::{BuildContext, Emit, FrameNeed, Unit, UnitError};
+use curate_media::{
+    Access, DecodeOptions, Decoder, Frame, Interlaced, MediaError, Segment, SourceInfo, Stats,
+};
+use curate_pipeline::{BuildContext, Emit, FrameNeed, Reading, Unit, UnitError};
 
 /// How many frames are decoded between two reports of progress.
 const PROGRESS_EVERY: u64 = 32;
@@ -17,7 +19,7 @@ pub(crate) struct Reader {
     /// Bytes that the frames of one clip may take.
     pub(crate) memory: u64,
     threads: usize,
-    limits: Limits,
+    access: Access,
     /// For one unit in all.
     patience: Duration,
 }
@@ -38,32 +40,50 @@ pub(crate) fn unit_error(error: &MediaError) -> UnitError {
     UnitError { kind: error.kind(), message: error.to_string(), transient: error.is_transient() }
 }
 
+/// How a run opens files.
+pub(crate) fn access(context: &BuildContext<'_>, track: Option<u32>) -> Access {
+    let deadline = Some(Duration::from_secs_f64(context.run.stall_seconds));
+    Access { track, deadline, cancel: Some(context.stop.flag()) }
+}
+
+/// What becomes of interlaced pictures, in the decoder's words.
+pub(crate) fn interlaced(reading: Reading) -> Interlaced {
+    use curate_pipeline::Interlaced as I;
+    match reading.interlaced {
+        I::Deinterlace => Interlaced::Deinterlace,
+        I::Refuse => Interlaced::Refuse,
+        I::Keep => Interlaced::Keep,
+    }
+}
+
 impl Reader {
     pub(crate) fn new(context: &BuildContext<'_>) -> Self {
         Self {
             need: context.need,
-            memory: context.run.memory,
+            memory: context.run.in_flight(),
             threads: context.run.decode_threads,
             patience: Duration::from_secs_f64(context.run.unit_timeout_seconds),
-            limits: Limits {
-                deadline: Some(Duration::from_secs_f64(context.run.stall_seconds)),
-                cancel: Some(context.stop.flag()),
-            },
+            access: access(context, None),
+        }
+    }
+
+    /// How a unit is decoded.
+    pub(crate) fn options(&self, unit: &Unit) -> DecodeOptions {
+        let segment = (unit.start.is_some() || unit.end.is_some())
+            .then_some(Segment { start: unit.start, end: unit.end });
+        DecodeOptions {
+            threads: self.threads,
+            access: Access { track: unit.source.reading.track, ..self.access.clone() },
+            interlaced: interlaced(unit.source.reading),
+            segment,
+            motion_vectors: self.need.vectors.is_some(),
         }
     }
 
     /// Opens a unit.
     pub(crate) fn open(&self, unit: &Unit) -> Result<Film, UnitError> {
-        let segment = (unit.start.is_some() || unit.end.is_some())
-            .then_some(Segment { start: unit.start, end: unit.end });
-        let options = DecodeOptions {
-            threads: self.threads,
-            limits: self.limits.clone(),
-            segment,
-            motion_vectors: self.need.vectors.is_some(),
-        };
-        let decoder =
-            Decoder::open(&unit.source.path, &options).map_err(|error| unit_error(&error))?;
+        let decoder = Decoder::open(&unit.source.path, &self.options(unit))
+            .map_err(|error| unit_error(&error))?;
         Ok(Film {
             decoder,
             decoding: Duration::ZERO,
@@ -117,25 +137,34 @@ impl Film {
     pub(crate) fn finish(mut self, out: &mut dyn Emit) -> (Stats, Option<UnitError>) {
         self.report(out);
         let stats = self.decoder.stats();
-        let mut damage = self.damage;
-        let mut wrong = |kind, message: &str| {
-            let error = UnitError { kind, message: message.to_owned(), transient: false };
-            damage.get_or_insert(error);
-        };
-        if stats.errors > 0 {
-            wrong("decode", stats.first_error.as_deref().unwrap_or("damaged data"));
-        }
-        // All frames came, but not all of them as they were made. The decoder's own words would
-        // depend on which of its threads was first.
-        if stats.complaints > 0 {
-            wrong(
-                "concealed",
-                "some frames are damaged, and the decoder filled in for what is missing",
-            );
-        }
-        if self.frames == 0 {
-            wrong("no_frames", "no frame could be decoded");
-        }
+        let damage = damage_of(&stats, self.frames, self.damage);
         (stats, damage)
     }
+}
+
+/// What was wrong with a unit of which so many frames came: `damage` is what ended it early.
+pub(crate) fn damage_of(
+    stats: &Stats,
+    frames: u64,
+    mut damage: Option<UnitError>,
+) -> Option<UnitError> {
+    let mut wrong = |kind, message: &str| {
+        let error = UnitError { kind, message: message.to_owned(), transient: false };
+        damage.get_or_insert(error);
+    };
+    if stats.errors > 0 {
+        wrong("decode", stats.first_error.as_deref().unwrap_or("damaged data"));
+    }
+    // All frames came, but not all of them as they were made. The decoder's own words would
+    // depend on which of its threads was first.
+    if stats.complaints > 0 {
+        wrong(
+            "concealed",
+            "some frames are damaged, and the decoder filled in for what is missing",
+        );
+    }
+    if frames == 0 {
+        wrong("no_frames", "no frame could be decoded");
+    }
+    damage
 }

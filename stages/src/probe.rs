@@ -5,16 +5,17 @@
 
 use curate_pipeline::{
     Bound, BuildContext, BuildError, Check, ClipError, Item, Map, Problems, Resources, Shape,
-    Stage, StageConfig, StageEntry, config::read_table,
+    Stage, StageConfig, StageEntry, config::read_table, schema::settings,
 };
 use curate_schemas::{Clip, columns as c};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::scenes::span;
+use crate::scenes::{is_image, span};
 
 /// A named set of thresholds; single settings override it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// The released EasyAnimate recipe: an area of at least 512 x 512 pixels.
@@ -22,7 +23,7 @@ pub enum Preset {
 }
 
 /// Settings of the `probe` stage. What is left out is not judged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeConfig {
     /// A named set of thresholds.
@@ -52,6 +53,7 @@ pub const ENTRY: StageEntry = StageEntry {
     kind: "probe",
     summary: "drop clips by resolution, frame rate, shape or length",
     parse: |table, problems| Box::new(read_table::<ProbeConfig>(table, problems)),
+    schema: settings::<ProbeConfig>,
     example: "[[stage]]\nkind = \"probe\"\npreset = \"easyanimate\"  # at least 512 x 512 pixels\n\
               # min_fps = 12\n# min_aspect = 0.5\n# max_aspect = 2.4\n",
 };
@@ -126,7 +128,7 @@ impl StageConfig for ProbeConfig {
         let both = width.zip(height);
         let fps = clip.get(c::FPS).copied();
         let aspect = both.filter(|(_, h)| *h > 0.0).map(|(w, h)| w / h);
-        let seconds = span(clip).map(|span| span.seconds());
+        let seconds = span(clip).filter(|_| !is_image(clip)).map(|span| span.seconds());
         let at_least = |what, value, min: Option<f64>, reason| {
             min.map(|min| Check { what, value, bound: Bound::AtLeast(min), reason })
         };

@@ -43,6 +43,7 @@ const ENTRIES: &[StageEntry] = &[
                 setting: setting(t),
             })
         },
+        schema: || Json::Null,
         example: "",
     },
     StageEntry {
@@ -56,6 +57,7 @@ const ENTRIES: &[StageEntry] = &[
                 setting: setting(t),
             })
         },
+        schema: || Json::Null,
         example: "",
     },
     StageEntry {
@@ -69,6 +71,7 @@ const ENTRIES: &[StageEntry] = &[
                 setting: setting(t),
             })
         },
+        schema: || Json::Null,
         example: "",
     },
     StageEntry {
@@ -82,6 +85,7 @@ const ENTRIES: &[StageEntry] = &[
                 setting: setting(t),
             })
         },
+        schema: || Json::Null,
         example: "",
     },
     StageEntry {
@@ -95,6 +99,7 @@ const ENTRIES: &[StageEntry] = &[
                 setting: setting(t),
             })
         },
+        schema: || Json::Null,
         example: "",
     },
 ];

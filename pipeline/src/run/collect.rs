@@ -76,6 +76,8 @@ struct Attempt {
     kept: u64,
     dropped: u64,
     failed: u64,
+    frames_again: u64,
+    seconds: f64,
     /// Of each stage: clips that reached it, that it dropped, that failed in it.
     stages: Vec<StageReport>,
     end: Option<(Arc<Unit>, u64, UnitEnd)>,
@@ -83,6 +85,11 @@ struct Attempt {
 
 impl Attempt {
     fn count(&mut self, clip: &Clip, left: Left, stages: &[PlannedStage]) {
+        if clip.get(c::VIDEO_FORM).is_some_and(|form| form == "transcode") {
+            self.frames_again += u64::try_from(*clip.get(c::NUM_FRAMES).unwrap_or(&0)).unwrap_or(0);
+        }
+        let time = clip.get(c::START_S).zip(clip.get(c::END_S));
+        self.seconds += time.map_or(0.0, |(start, end)| end - start);
         let named = |stage: &PlannedStage| StageReport { kind: stage.kind, ..Default::default() };
         if self.stages.is_empty() {
             self.stages = stages.iter().map(named).collect();
@@ -189,7 +196,16 @@ fn hand_over(
     report: &mut Report,
     sink: &mut dyn Sink,
 ) -> Result<(), RunError> {
-    let Attempt { kept, dropped, failed, stages, end: Some((unit, clips, end)) } = attempt else {
+    let Attempt {
+        kept,
+        dropped,
+        failed,
+        frames_again,
+        seconds,
+        stages,
+        end: Some((unit, clips, end)),
+    } = attempt
+    else {
         return Ok(());
     };
     let result = match end {
@@ -232,6 +248,8 @@ fn hand_over(
     report.failed += result.failed;
     report.frames_decoded += result.frames_decoded;
     report.frames_source += result.frames_source;
+    report.frames_again += frames_again;
+    report.seconds += seconds;
     *report.units.entry(result.status.as_str()).or_default() += 1;
     let row = unit_row(shared, &result);
     sink.unit(ticket, &result, row)?;

@@ -4,7 +4,7 @@
 use curate_schemas::{Clip, columns as c};
 
 use super::{Event, Left, Outlet, Shared, workers::send};
-use crate::Item;
+use crate::{Item, Plan, PlannedStage, Score};
 
 /// The keys of the stages that have measured a clip, as far as its row says.
 fn stage_keys(clip: &Clip) -> serde_json::Map<String, serde_json::Value> {
@@ -28,6 +28,18 @@ pub(super) fn has_measured(shared: &Shared<'_>, index: usize, clip: &mut Clip) -
     false
 }
 
+/// Whether a clip that was dropped only passes by a stage: clips that are rejected are not measured,
+/// and it does not ask for them.
+pub(super) fn is_beside(
+    plan: &Plan,
+    index: usize,
+    dropped: Option<(&'static str, &'static str)>,
+) -> bool {
+    let Some((by, _)) = dropped.filter(|_| plan.run.score == Score::Kept) else { return false };
+    let is_later = plan.stages[..index].iter().any(|stage| stage.kind == by);
+    is_later && !plan.stages[index].config.wants_dropped()
+}
+
 /// Writes the engine's own columns and sends the clip to the collector, with the last stage that
 /// saw it and whether it failed there.
 pub(super) fn finish(
@@ -37,11 +49,19 @@ pub(super) fn finish(
     ticket: u64,
     item: Item,
 ) {
-    let left = Left { last: index, dropped: item.dropped, failed };
+    // In the funnel a dropped clip ends where it was dropped, even if its bytes are stored later.
+    let beside = |stage| is_beside(shared.plan, stage, item.dropped);
+    let was_dropped = |stage: &PlannedStage| item.dropped.is_some_and(|(by, _)| by == stage.kind);
+    let last = match shared.plan.stages.iter().position(was_dropped) {
+        Some(place) if shared.plan.run.score == Score::Kept && !failed => place,
+        _ => index,
+    };
+    let left = Left { last, dropped: item.dropped, failed };
     let mut clip = item.clip;
     // A clip from a table may have been measured by later stages before.
     let mut keys = stage_keys(&clip);
-    for stage in &shared.plan.stages[..=index] {
+    let seen = shared.plan.stages[..=index].iter().enumerate();
+    for (_, stage) in seen.filter(|(place, _)| !beside(*place)) {
         keys.insert(stage.kind.to_owned(), stage.key.clone().into());
     }
     // A caption that came with the source stands until a stage writes another.

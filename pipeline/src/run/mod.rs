@@ -117,6 +117,10 @@ pub struct Report {
     pub frames_decoded: u64,
     /// Frames of the sources that lie in finished units.
     pub frames_source: u64,
+    /// Frames decoded once more, only to write clips.
+    pub frames_again: u64,
+    /// Seconds of the clips of finished units.
+    pub seconds: f64,
     /// Whether the run was asked to stop before the units ran out.
     pub stopped: bool,
 }
@@ -294,7 +298,7 @@ fn wire(plan: &Plan, collector: &Sender<Event>) -> (Vec<Outlet>, Inlets) {
 /// The part of the memory bound that one channel may hold.
 fn share(plan: &Plan) -> usize {
     let channels = plan.stages.len().max(1) as u64;
-    usize::try_from(plan.run.memory / channels).unwrap_or(usize::MAX)
+    usize::try_from(plan.run.in_flight() / channels).unwrap_or(usize::MAX)
 }
 
 fn stage_reports(shared: &Shared<'_>) -> Vec<StageReport> {

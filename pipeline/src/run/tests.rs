@@ -149,17 +149,25 @@ impl BatchMap for FakeMeasure {
 }
 
 const ENTRIES: &[StageEntry] = &[
-    StageEntry { kind: "scenes", summary: "", parse: |_, _| Box::new(FakeSplit), example: "" },
+    StageEntry {
+        kind: "scenes",
+        summary: "",
+        parse: |_, _| Box::new(FakeSplit),
+        schema: || Json::Null,
+        example: "",
+    },
     StageEntry {
         kind: "motion",
         summary: "",
         parse: |_, _| Box::new(FakeMeasure { shape: Shape::Map, writes: &["motion"] }),
+        schema: || Json::Null,
         example: "",
     },
     StageEntry {
         kind: "text",
         summary: "",
         parse: |_, _| Box::new(FakeMeasure { shape: Shape::Batch, writes: &["text_area_max"] }),
+        schema: || Json::Null,
         example: "",
     },
 ];
@@ -211,6 +219,7 @@ fn units(count: u32) -> Vec<Planned> {
                 path: "x".into(),
                 bytes: 1,
                 mtime: None,
+                reading: crate::Reading::default(),
                 caption: None,
                 extra: None,
             };

@@ -11,7 +11,7 @@ use curate_schemas::{Clip, columns as c};
 use super::{
     Event, Outlet, Planned, Shared, Ticketed,
     collect::UnitEnd,
-    measured::{finish, has_measured},
+    measured::{finish, has_measured, is_beside},
 };
 use crate::{
     BatchMap, ClipError, Emit, Frames, Item, Map, RunError, Score, Split, Stage, Stopped, Unit,
@@ -192,7 +192,7 @@ fn map_loop(
         if shared.stop.is_now() {
             continue;
         }
-        if has_measured(shared, index, &mut held.item.clip) {
+        if passes_by(shared, index, &mut held.item) {
             let (ticketed, _permit) = held.into_parts();
             pass_on(shared, index, outlet, ticketed, Ok(()));
             continue;
@@ -239,7 +239,7 @@ fn batch_loop(
         }
         let mut fresh = Vec::with_capacity(gathered.len());
         for mut held in gathered {
-            if has_measured(shared, index, &mut held.item.clip) {
+            if passes_by(shared, index, &mut held.item) {
                 let (ticketed, _permit) = held.into_parts();
                 pass_on(shared, index, outlet, ticketed, Ok(()));
             } else {
@@ -290,6 +290,12 @@ fn batch_loop(
         }
         times.blocked(since.elapsed());
     }
+}
+
+/// Whether a clip has nothing to do with this stage: it is on its way past it to one that stores
+/// dropped clips, or it came out of a table with what the stage measures.
+fn passes_by(shared: &Shared<'_>, index: usize, item: &mut Item) -> bool {
+    is_beside(shared.plan, index, item.dropped) || has_measured(shared, index, &mut item.clip)
 }
 
 fn fault(shared: &Shared<'_>, index: usize, message: String) {
@@ -345,7 +351,10 @@ fn pass_on(
         drop(dropped);
         item.dropped = Some((stage.kind, reason));
     }
-    let leaves = item.dropped.is_some() && shared.plan.run.score == Score::Kept;
+    let rest = &shared.plan.stages[index + 1..];
+    let leaves = item.dropped.is_some()
+        && shared.plan.run.score == Score::Kept
+        && !rest.iter().any(|stage| stage.config.wants_dropped());
     match &outlet.next {
         Some(next) if !leaves => {
             let later = &shared.plan.stages[index + 1..];

@@ -15,19 +15,19 @@
 //! times, frames the source itself hides, a change of configuration) is an error with its reason,
 //! never a wrong clip.
 
-use std::{ffi::CStr, path::Path};
+use std::path::Path;
 
 use curate_schemas::{Span, TimeBase};
 use ffmpeg_next::ffi;
 
 use crate::{
-    Limits, MediaError,
+    Access, MediaError, SourceKind,
     input::{Input, Read},
     mp4,
-    mux::{self, Placed, Plan},
+    mux::{self, Like, Placed, Plan},
     nal::extradata,
     packet::Packet,
-    probe,
+    probe, webp,
 };
 
 /// The container of a clip.
@@ -37,22 +37,18 @@ pub enum ClipForm {
     Mp4,
     /// Matroska; see [`CopiedClip::skip_frames`].
     Matroska,
+    /// A still picture's file, as it is.
+    Image,
 }
 
 impl ClipForm {
-    fn muxer(self) -> &'static CStr {
-        match self {
-            Self::Mp4 => c"mp4",
-            Self::Matroska => c"matroska",
-        }
-    }
-
-    /// The usual ending of such a file's name, without the dot.
+    /// The usual ending of such a file's name, without the dot; an image keeps its own.
     #[must_use]
-    pub const fn extension(self) -> &'static str {
+    pub const fn extension(self) -> Option<&'static str> {
         match self {
-            Self::Mp4 => "mp4",
-            Self::Matroska => "mkv",
+            Self::Mp4 => Some("mp4"),
+            Self::Matroska => Some("mkv"),
+            Self::Image => None,
         }
     }
 }
@@ -80,8 +76,14 @@ const PACKETS_PAST_THE_SPAN: usize = 40;
 /// # Errors
 /// `mux` with the reason if the packets cannot be written so that exactly the span is shown;
 /// otherwise those of [`probe`](crate::probe()).
-pub fn copy_clip(path: &Path, span: &Span, limits: &Limits) -> Result<CopiedClip, MediaError> {
-    let (mut input, info) = probe::open(path, limits)?;
+pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip, MediaError> {
+    if webp::is_animated(path) {
+        return Err(MediaError::mux("an animated WebP cannot be copied: use form = \"transcode\""));
+    }
+    let (mut input, info) = probe::open(path, access)?;
+    if info.kind == SourceKind::Image {
+        return copy_image(path);
+    }
     let base = info.video.time_base;
     if span.time_base != base {
         let other = span.time_base;
@@ -126,9 +128,8 @@ pub fn copy_clip(path: &Path, span: &Span, limits: &Limits) -> Result<CopiedClip
         (placed, base)
     };
     let plan = Plan {
-        input: &input,
-        stream,
-        format: form.muxer(),
+        like: Like::Input(&input, stream),
+        format: if form == ClipForm::Mp4 { c"mp4" } else { c"matroska" },
         time_base,
         configuration: configuration.as_deref(),
     };
@@ -138,6 +139,29 @@ pub fn copy_clip(path: &Path, span: &Span, limits: &Limits) -> Result<CopiedClip
         mp4::shorten_edit(&mut bytes, length)?;
     }
     Ok(CopiedClip { bytes, form, skip_frames: if is_vp8 { 0 } else { before }, frames })
+}
+
+/// A still picture is a clip as it is.
+pub(crate) fn copy_image(path: &Path) -> Result<CopiedClip, MediaError> {
+    let io = |source| MediaError::Io { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map_err(io)?;
+    Ok(CopiedClip { bytes, form: ClipForm::Image, skip_frames: 0, frames: 1 })
+}
+
+/// Writes all packets of an encoder, in decode order and with times from 0 on, as an MP4 that
+/// shows `span` of them.
+pub(crate) fn in_one_file(
+    like: Like<'_>,
+    packets: Vec<Packet>,
+    span: &Span,
+) -> Result<Vec<u8>, MediaError> {
+    let base = span.time_base;
+    let (packets, time_base) = in_units_of_a_second(order(packets, span, span.start)?, base)?;
+    let plan = Plan { like, format: c"mp4", time_base, configuration: None };
+    let mut bytes = mux::write(&plan, packets)?;
+    let length = (span.end - span.start).unsigned_abs() * u64::from(base.num.unsigned_abs());
+    mp4::shorten_edit(&mut bytes, length)?;
+    Ok(bytes)
 }
 
 /// MP4 wherever it can hold the codec.

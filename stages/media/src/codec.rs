@@ -12,7 +12,7 @@ use crate::{
     DecodeOptions, MediaError,
     error::describe,
     frame::AvFrame,
-    input::Input,
+    input::{Input, MOST_PIXELS},
     log::Tap,
     packet::Packet,
     probe::{codec_name, find_decoder},
@@ -60,6 +60,7 @@ impl Codec {
             (*context).opaque = codec.tap.token();
             (*context).pkt_timebase = input.stream(stream).time_base;
             (*context).framerate = input.stream(stream).avg_frame_rate;
+            (*context).max_pixels = MOST_PIXELS;
             (*context).thread_count = thread_count(options.threads);
             if options.motion_vectors {
                 (*context).export_side_data |= ffi::AV_CODEC_EXPORT_DATA_MVS as c_int;
@@ -91,6 +92,12 @@ impl Codec {
             code if code == ffi::AVERROR(ffi::EAGAIN) => Received::NotYet,
             code => Received::Failed(describe(code)),
         })
+    }
+
+    /// Forgets what was fed, ready for another place in the stream.
+    pub(crate) fn flush(&mut self) {
+        // SAFETY: an open decoder.
+        unsafe { ffi::avcodec_flush_buffers(self.context) };
     }
 
     /// Whether it gives out frames of packets that the container hides: FFmpeg before 7 forgets to

@@ -2,7 +2,8 @@
 //!
 //! Files lie by omission: most say nothing. An unnamed matrix is taken to be BT.709 for pictures
 //! wider than 1279 or taller than 576 and BT.601 below, the rule of video players (FFmpeg's own
-//! converter takes BT.601 always, so its output differs on unlabelled HD). An unnamed range is
+//! converter takes BT.601 always, so its output differs on unlabelled HD), and BT.2020 for PQ and
+//! HLG. An unnamed range is
 //! limited, except in the `yuvj` formats. PQ and HLG are tone-mapped (`tone.rs`); other curves, log
 //! among them, are shown as they are, and the `transfer` name says so.
 //!
@@ -10,7 +11,7 @@
 
 use ffmpeg_next::ffi;
 
-use crate::probe::text;
+use crate::{probe::text, tone::Hdr};
 
 /// The two numbers that define a YUV matrix: the weights of red and blue in luma.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,15 +20,54 @@ pub(crate) struct Matrix {
     pub(crate) blue: f64,
     /// swscale's number for it.
     pub(crate) swscale: i32,
+    /// FFmpeg's number for it.
+    pub(crate) space: ffi::AVColorSpace,
 }
 
-const BT709: Matrix = Matrix { red: 0.2126, blue: 0.0722, swscale: ffi::SWS_CS_ITU709 };
-const BT601: Matrix = Matrix { red: 0.299, blue: 0.114, swscale: ffi::SWS_CS_ITU601 };
-const BT2020: Matrix = Matrix { red: 0.2627, blue: 0.0593, swscale: ffi::SWS_CS_BT2020 };
-const SMPTE240M: Matrix = Matrix { red: 0.212, blue: 0.087, swscale: ffi::SWS_CS_SMPTE240M };
-const FCC: Matrix = Matrix { red: 0.30, blue: 0.11, swscale: ffi::SWS_CS_FCC };
+pub(crate) const BT709: Matrix = Matrix {
+    red: 0.2126,
+    blue: 0.0722,
+    swscale: ffi::SWS_CS_ITU709,
+    space: ffi::AVColorSpace::AVCOL_SPC_BT709,
+};
+const BT601: Matrix = Matrix {
+    red: 0.299,
+    blue: 0.114,
+    swscale: ffi::SWS_CS_ITU601,
+    space: ffi::AVColorSpace::AVCOL_SPC_SMPTE170M,
+};
+const BT2020: Matrix = Matrix {
+    red: 0.2627,
+    blue: 0.0593,
+    swscale: ffi::SWS_CS_BT2020,
+    space: ffi::AVColorSpace::AVCOL_SPC_BT2020_NCL,
+};
+const SMPTE240M: Matrix = Matrix {
+    red: 0.212,
+    blue: 0.087,
+    swscale: ffi::SWS_CS_SMPTE240M,
+    space: ffi::AVColorSpace::AVCOL_SPC_SMPTE240M,
+};
+const FCC: Matrix = Matrix {
+    red: 0.30,
+    blue: 0.11,
+    swscale: ffi::SWS_CS_FCC,
+    space: ffi::AVColorSpace::AVCOL_SPC_FCC,
+};
 
 impl Matrix {
+    /// The word for it in FFmpeg's `scale` filter.
+    pub(crate) fn filter_name(&self) -> &'static str {
+        use ffi::AVColorSpace as S;
+        match self.space {
+            S::AVCOL_SPC_BT709 => "bt709",
+            S::AVCOL_SPC_BT2020_NCL => "bt2020",
+            S::AVCOL_SPC_SMPTE240M => "smpte240m",
+            S::AVCOL_SPC_FCC => "fcc",
+            _ => "bt601",
+        }
+    }
+
     /// The matrix for FFmpeg's colour space number and a stored picture of this size.
     fn new(space: u32, width: u32, height: u32) -> Self {
         use ffi::AVColorSpace as S;
@@ -74,6 +114,12 @@ pub(crate) fn of_frame(frame: &ffi::AVFrame) -> FrameColors {
     ]
     .into_iter()
     .any(|format| format as i32 == frame.format);
+    let is_unnamed = space == ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED as u32;
+    let space = if is_unnamed && Hdr::of(frame).is_some() {
+        ffi::AVColorSpace::AVCOL_SPC_BT2020_NCL as u32
+    } else {
+        space
+    };
     FrameColors {
         matrix: Matrix::new(
             space,

@@ -7,7 +7,8 @@
 //! stretched from its own centre (the quarter pixel by which most encoders sit it to the left is
 //! ignored). Ten-bit planes go the same way with 16-bit samples.
 //!
-//! Other layouts (NV12, RGB, palettes, grey) are rare in files and take swscale.
+//! Other layouts (NV12, RGB, palettes, grey) are rare in files and take swscale. What is
+//! transparent is shown over black.
 
 use opencv::core::{self, CV_8UC1, CV_8UC3, CV_16UC1};
 
@@ -34,6 +35,7 @@ pub struct Converter {
     scaler: Scaler,
     tone: Option<Tone>,
     light: [Vec<f32>; 3],
+    alpha: Vec<u8>,
     pub(crate) spare: Spare,
 }
 
@@ -55,6 +57,26 @@ impl Converter {
         let size = size.ints()?;
         for (plane, out) in planes.iter().zip(out) {
             shrink(plane, out, (&mut self.wide, &mut self.shrinker), size, filter)?;
+        }
+        Ok(())
+    }
+
+    /// Lays packed pixels of `size` over black, by the alpha of the frame they were made of.
+    fn over_black(
+        &mut self,
+        frame: &Frame,
+        size: Size,
+        filter: Filter,
+        pixels: &mut [u8],
+    ) -> Result<(), MediaError> {
+        if let Some(plane) = frame.alpha_plane() {
+            let working = (&mut self.wide, &mut self.shrinker);
+            shrink(&plane, &mut self.alpha, working, size.ints()?, filter)?;
+        } else {
+            self.scaler.alpha(frame.av(), size, filter, &mut self.alpha)?;
+        }
+        for (pixel, alpha) in pixels.as_chunks_mut::<3>().0.iter_mut().zip(&self.alpha) {
+            *pixel = pixel.map(|level| ((u16::from(level) * u16::from(*alpha) + 127) / 255) as u8);
         }
         Ok(())
     }
@@ -100,7 +122,7 @@ impl Frame {
         let (width, height) = stored.ints()?;
         let shape = Shape::packed(width, height, CV_8UC3, 3);
         let colors = color::of_frame(self.av());
-        let data = if let Some((planes, hdr)) = self.yuv_planes().zip(Hdr::of(self.av())) {
+        let mut data = if let Some((planes, hdr)) = self.yuv_planes().zip(Hdr::of(self.av())) {
             converter.show(&planes, (colors, hdr), stored, filter)?;
             Picture::from_planes(&converter.bgr, stored, converter.format)?.data
         } else if let Some(planes) = self.yuv_planes() {
@@ -116,6 +138,9 @@ impl Frame {
             converter.scaler.scale(self.av(), colors, stored, filter, order, &mut data)?;
             data
         };
+        if self.has_alpha() {
+            converter.over_black(self, stored, filter, &mut data)?;
+        }
         upright(data, shape, turn, converter.format)
     }
 }

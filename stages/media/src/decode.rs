@@ -1,74 +1,33 @@
-//! Packets in, frames out: the one analysis decode.
+//! Frames of a file, whatever it is: the one analysis decode.
 //!
-//! The loop gives the frames that the `ffmpeg` program of the same version would: it feeds one
-//! packet, takes frames until there are no more, counts a packet that fails and goes on, and at
-//! the end drains what frame threads still hold. Damage is therefore not an error but a number in
-//! [`Stats`]; an error means that going on is pointless.
-//!
-//! One deviation: frames that the container hides (the run-up before an MP4 edit) are hidden with
-//! every codec. FFmpeg before 7 forgets to with the AV1 decoder, which would show a clip's run-up.
-//!
-//! A [`Segment`] is decoded from the key packet at or before its start to the first packet that
-//! belongs to the next one, so the segments of a file can be decoded on different machines and
-//! still give every frame exactly once.
+//! Behind it are FFmpeg (`stream.rs`) and, for what FFmpeg before 8 does not read, animated WebP
+//! (`webp.rs`). Interlaced pictures are made whole here, so that nobody after it sees fields.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 use curate_schemas::TimeBase;
-use ffmpeg_next::ffi;
 
 use crate::{
-    DecodeOptions, Frame, MediaError, Segment, SourceInfo, Stats,
-    codec::{Codec, Received},
-    error::describe,
-    frame::AvFrame,
-    input::{Input, Read},
-    nal::{Nal, Picture},
-    packet::Packet,
-    probe,
+    DecodeOptions, Frame, MediaError, SourceInfo, Stats, fields::Fields, stream::Stream,
+    webp::Animation,
 };
 
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Feed the decoder a packet.
-    Read,
-    /// Take frames until there are none.
-    Receive,
-    /// No more packets: take what is left.
-    Drain,
-    Done,
+/// Where frames come from.
+enum Source {
+    Stream(Box<Stream>),
+    WebP(Box<Animation>),
 }
 
-/// Decodes one video stream.
+/// Decodes one video track.
 pub struct Decoder {
-    input: Input,
-    codec: Codec,
-    info: SourceInfo,
-    packet: Packet,
-    /// The key packet that a seek ended on.
-    pending: Option<Packet>,
-    segment: Segment,
-    state: State,
-    stats: Stats,
-    /// Demuxer complaints from opening the file, which is none of reading's business.
-    opening_complaints: u64,
-    /// Ticks per frame where the file does not say.
-    usual_duration: i64,
-    /// PTS and duration of the newest frame.
-    newest: Option<(i64, i64)>,
-    /// PTS of hidden packets whose frames the codec may give out all the same.
-    hidden: BTreeSet<i64>,
-    nal: Option<Nal>,
-    /// Packets the decoder accepted.
-    packets: u64,
-    /// Whether an open key picture at the segment's end was fed.
-    is_leaving: bool,
+    source: Source,
+    fields: Fields,
 }
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Decoder({}, {} frames so far)", self.info.video.codec, self.stats.frames)
+        let frames = self.stats().frames;
+        write!(f, "Decoder({}, {frames} frames so far)", self.info().video.codec)
     }
 }
 
@@ -79,209 +38,61 @@ impl Decoder {
     /// Those of [`probe`](crate::probe()), `unsupported_codec`, and `decode` if the decoder does
     /// not start.
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
-        let (mut input, info) = probe::open(path, &options.limits)?;
-        let codec = Codec::open(&input, info.video.index, options)?;
-        let nal = Nal::new(input.parameters(info.video.index));
-        let segment = options.segment.unwrap_or_default();
-        let pending = match segment.start {
-            Some(start) => input.seek_to(start)?,
-            None => None,
+        let source = match Animation::open(path, options)? {
+            Some(animation) => Source::WebP(Box::new(animation)),
+            None => Source::Stream(Box::new(Stream::open(path, options)?)),
         };
-        let time_base = info.video.time_base;
-        let usual_duration = info.video.avg_fps.map_or(1, |fps| time_base.ticks(1.0 / fps)).max(1);
-        Ok(Self {
-            opening_complaints: input.complaints(),
-            input,
-            codec,
-            info,
-            packet: Packet::new()?,
-            pending,
-            segment,
-            state: State::Read,
-            stats: Stats::default(),
-            usual_duration,
-            newest: None,
-            hidden: BTreeSet::new(),
-            nal,
-            packets: 0,
-            is_leaving: false,
-        })
+        Ok(Self { source, fields: Fields::new(options.interlaced) })
     }
 
     /// What the file is.
     #[must_use]
     pub fn info(&self) -> &SourceInfo {
-        &self.info
+        match &self.source {
+            Source::Stream(stream) => stream.info(),
+            Source::WebP(animation) => animation.info(),
+        }
     }
 
     /// Seconds per tick of the frames' PTS.
     #[must_use]
     pub fn time_base(&self) -> TimeBase {
-        self.info.video.time_base
+        self.info().video.time_base
     }
 
     /// What decoding came to so far; complete after [`next_frame`](Self::next_frame) gave `None`.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { complaints: self.codec.complaints(), ..self.stats.clone() }
+        match &self.source {
+            Source::Stream(stream) => stream.stats(),
+            Source::WebP(animation) => animation.stats(),
+        }
     }
 
     /// The next frame in presentation order, or `None` at the end.
     ///
     /// # Errors
-    /// `timeout` if no frame came within the deadline, `cancelled`, `memory`. Damaged data is
-    /// skipped and counted instead.
+    /// `timeout` if no frame came within the deadline, `cancelled`, `memory`, `interlaced` where
+    /// that is refused, `filter`. Damaged data is skipped and counted instead.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, MediaError> {
-        self.input.watch().arm();
+        if let Source::Stream(stream) = &self.source {
+            stream.arm();
+        }
         loop {
-            self.input.watch().check()?;
-            match self.state {
-                State::Read => self.feed()?,
-                State::Receive | State::Drain => {
-                    if let Some(frame) = self.receive()? {
-                        return Ok(Some(frame));
-                    }
-                }
-                State::Done => return Ok(None),
+            if let Some(frame) = self.fields.next() {
+                return Ok(Some(frame));
+            }
+            if self.fields.has_ended() {
+                return Ok(None);
+            }
+            let decoded = match &mut self.source {
+                Source::Stream(stream) => stream.next_frame()?,
+                Source::WebP(animation) => animation.next_frame()?,
+            };
+            match decoded {
+                Some(frame) => self.fields.push(frame)?,
+                None => self.fields.end()?,
             }
         }
-    }
-
-    /// Gives the decoder one packet, or tells it that there are no more.
-    fn feed(&mut self) -> Result<(), MediaError> {
-        if let Some(packet) = self.pending.take() {
-            self.packet = packet;
-        } else {
-            match self.input.read(&mut self.packet)? {
-                Read::Packet => {}
-                Read::End => return self.end_of_input(None),
-                Read::Failed(reason) => return self.end_of_input(Some(reason)),
-            }
-        }
-        if self.packet.is_empty() {
-            return Ok(());
-        }
-        if self.is_past_the_end() {
-            return self.end_of_input(None);
-        }
-        if self.packet.is_hidden() && self.codec.shows_hidden() {
-            self.hidden.extend(self.packet.pts());
-        }
-        match self.codec.send(Some(&self.packet)) {
-            Ok(()) => {
-                self.packets += 1;
-                self.state = State::Receive;
-            }
-            Err(reason) => self.count_error(reason),
-        }
-        Ok(())
-    }
-
-    /// Whether this packet and all after it belong to the next segment.
-    ///
-    /// A decode time at the end says so for sure, and so does the closed key picture that the next
-    /// segment begins with. After an open one (H.265) come pictures that are shown before it and
-    /// need it: they and it are decoded for this segment as well.
-    fn is_past_the_end(&mut self) -> bool {
-        let Some(end) = self.segment.end else { return false };
-        if self.packet.dts().is_some_and(|dts| dts >= end) {
-            return true;
-        }
-        if self.packet.time().is_none_or(|pts| pts < end) {
-            return false;
-        }
-        if self.is_leaving {
-            return true;
-        }
-        let is_open = self.nal.is_some_and(|nal| nal.picture(self.packet.data()) == Picture::Open);
-        self.is_leaving = is_open;
-        self.packet.is_key() && !is_open
-    }
-
-    fn end_of_input(&mut self, failure: Option<String>) -> Result<(), MediaError> {
-        let complained = self.input.complaints() > self.opening_complaints;
-        let failure =
-            failure.or_else(|| complained.then(|| self.input.last_complaint().unwrap_or_default()));
-        if let Some(reason) = failure {
-            self.stats.first_error = Some(reason.clone());
-            self.count_error(reason);
-        }
-        // A second "no more" is answered with "end of file", which is no news.
-        self.codec.send(None).ok();
-        self.state = State::Drain;
-        Ok(())
-    }
-
-    fn receive(&mut self) -> Result<Option<Frame>, MediaError> {
-        match self.codec.receive()? {
-            Received::Frame(frame) => Ok(self.place(frame)),
-            Received::NotYet => {
-                if self.state == State::Drain {
-                    self.finish();
-                } else {
-                    self.state = State::Read;
-                }
-                Ok(None)
-            }
-            Received::End => {
-                self.finish();
-                Ok(None)
-            }
-            Received::Failed(reason) => {
-                self.count_error(reason);
-                if self.state == State::Receive {
-                    self.state = State::Read;
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    /// Gives a frame its time; `None` if it is outside the segment.
-    fn place(&mut self, frame: AvFrame) -> Option<Frame> {
-        let av = frame.get();
-        let duration = if av.pkt_duration > 0 { av.pkt_duration } else { self.usual_duration };
-        let stated = Some(av.best_effort_timestamp).filter(|pts| *pts != ffi::AV_NOPTS_VALUE);
-        if stated.is_some_and(|pts| self.hidden.remove(&pts)) {
-            return None;
-        }
-        if let (Some(pts), Some(start)) = (stated, self.segment.start)
-            && pts < start
-        {
-            self.stats.skipped += 1;
-            return None;
-        }
-        let pts = match (stated, self.newest) {
-            (Some(pts), Some((newest, _))) if pts <= newest => newest.saturating_add(1),
-            (Some(pts), _) => pts,
-            (None, Some((newest, duration))) => newest.saturating_add(duration),
-            (None, None) => self.segment.start.unwrap_or(self.info.video.start_pts),
-        };
-        if self.segment.end.is_some_and(|end| pts >= end) {
-            self.stats.skipped += 1;
-            return None;
-        }
-        self.stats.fixed_pts += u64::from(stated != Some(pts));
-        self.newest = Some((pts, duration));
-        let index = self.stats.frames;
-        self.stats.frames += 1;
-        let video = &self.info.video;
-        Some(Frame::new(frame, (pts, duration), index, video))
-    }
-
-    /// Frame threads keep the failures of the last packets to themselves; a complaint and a missing
-    /// frame give them away.
-    fn finish(&mut self) {
-        self.state = State::Done;
-        let frames = self.stats.frames + self.stats.skipped;
-        if self.stats.errors == 0 && self.codec.complaints() > 0 && frames < self.packets {
-            self.count_error(describe(ffi::AVERROR_INVALIDDATA));
-        }
-    }
-
-    fn count_error(&mut self, reason: String) {
-        tracing::debug!(path = ?self.input.path(), %reason, "skipped damaged data");
-        self.stats.errors += 1;
-        self.stats.first_error.get_or_insert(reason);
     }
 }

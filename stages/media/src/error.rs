@@ -36,6 +36,19 @@ pub enum MediaError {
         /// The file.
         path: PathBuf,
     },
+    /// The file has fewer video tracks than the one that was asked for.
+    #[error("{path:?} has no video track {track}: it has {tracks}, counted from 0")]
+    NoTrack {
+        /// The file.
+        path: PathBuf,
+        /// The number that was asked for.
+        track: u32,
+        /// How many there are.
+        tracks: usize,
+    },
+    /// The stream holds interlaced pictures, and those are not wanted.
+    #[error("the video is interlaced: read it with interlaced = \"deinterlace\" or leave it out")]
+    Interlaced,
     /// This FFmpeg has no decoder for the stream.
     #[error("no decoder for codec {codec}")]
     UnsupportedCodec {
@@ -50,13 +63,13 @@ pub enum MediaError {
         /// FFmpeg's reason.
         reason: String,
     },
-    /// No progress for as long as [`Limits::deadline`](crate::Limits::deadline) allows.
+    /// No progress for as long as [`Access::deadline`](crate::Access::deadline) allows.
     #[error("no progress for {} s", .after.as_secs_f64())]
     Timeout {
         /// The deadline that passed.
         after: Duration,
     },
-    /// The caller raised [`Limits::cancel`](crate::Limits::cancel).
+    /// The caller raised [`Access::cancel`](crate::Access::cancel).
     #[error("cancelled")]
     Cancelled,
     /// The packets of a span cannot be written as a clip.
@@ -71,6 +84,20 @@ pub enum MediaError {
         /// What was being done.
         during: &'static str,
         /// The library's reason.
+        reason: String,
+    },
+    /// A clip could not be encoded.
+    #[error("cannot encode the clip: {reason}")]
+    Encode {
+        /// What the encoder said.
+        reason: String,
+    },
+    /// FFmpeg's filters could not be set up, or failed.
+    #[error("filtering failed while {during}: {reason}")]
+    Filter {
+        /// What was being done.
+        during: &'static str,
+        /// FFmpeg's reason.
         reason: String,
     },
     /// A native allocation failed.
@@ -89,12 +116,16 @@ impl MediaError {
             Self::Io { .. } => "io",
             Self::Open { .. } => "open",
             Self::NoVideo { .. } => "no_video",
+            Self::NoTrack { .. } => "no_track",
+            Self::Interlaced => "interlaced",
             Self::UnsupportedCodec { .. } => "unsupported_codec",
             Self::Decode { .. } => "decode",
             Self::Timeout { .. } => "timeout",
             Self::Cancelled => "cancelled",
             Self::Mux { .. } => "mux",
             Self::Convert { .. } => "convert",
+            Self::Encode { .. } => "encode",
+            Self::Filter { .. } => "filter",
             Self::Memory { .. } => "memory",
         }
     }

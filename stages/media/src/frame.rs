@@ -6,7 +6,11 @@
 use curate_schemas::TimeBase;
 use ffmpeg_next::ffi;
 
-use crate::{MediaError, Orientation, PixelAspect, VideoInfo, color};
+use crate::{
+    MediaError, Orientation, PixelAspect, VideoInfo,
+    color::{self, FrameColors},
+    tone::Hdr,
+};
 
 /// One frame of a stream.
 pub struct Frame {
@@ -77,8 +81,43 @@ impl Frame {
         self.av.get()
     }
 
+    pub(crate) fn owner(&self) -> &AvFrame {
+        &self.av
+    }
+
+    /// The same moment with other pixels.
+    pub(crate) fn with_pixels(self, av: AvFrame) -> Self {
+        Self { av, ..self }
+    }
+
+    /// Whether its pixels may be transparent.
+    pub(crate) fn has_alpha(&self) -> bool {
+        self.has_flag(ffi::AV_PIX_FMT_FLAG_ALPHA as u64)
+    }
+
+    /// Whether its samples are red, green and blue, or numbers of such colours.
+    pub(crate) fn is_rgb(&self) -> bool {
+        self.has_flag(ffi::AV_PIX_FMT_FLAG_RGB as u64 | ffi::AV_PIX_FMT_FLAG_PAL as u64)
+    }
+
+    fn has_flag(&self, flags: u64) -> bool {
+        let format = color::pixel_format(self.av().format);
+        // SAFETY: a lookup in FFmpeg's constant table.
+        let about = format.and_then(|format| unsafe { ffi::av_pix_fmt_desc_get(format).as_ref() });
+        about.is_some_and(|about| about.flags & flags != 0)
+    }
+
     /// The three planes of a planar YUV picture, or `None` for any other layout.
     pub(crate) fn yuv_planes(&self) -> Option<[Plane; 3]> {
+        Some([self.plane(0)?, self.plane(1)?, self.plane(2)?])
+    }
+
+    /// The plane of alpha behind the planes of a YUV picture.
+    pub(crate) fn alpha_plane(&self) -> Option<Plane> {
+        self.plane(3)
+    }
+
+    fn plane(&self, index: usize) -> Option<Plane> {
         let frame = self.av();
         let format = color::pixel_format(frame.format)?;
         // SAFETY: a lookup in FFmpeg's constant table.
@@ -90,32 +129,30 @@ impl Frame {
             | ffi::AV_PIX_FMT_FLAG_RGB
             | ffi::AV_PIX_FMT_FLAG_BAYER
             | ffi::AV_PIX_FMT_FLAG_FLOAT;
-        if about.flags & other as u64 != 0 || about.nb_components < 3 {
+        if about.flags & other as u64 != 0 || usize::from(about.nb_components) < 3.max(index + 1) {
             return None;
         }
-        let plane = |index: usize| {
-            let component = about.comp[index];
-            let depth = u32::try_from(component.depth).ok()?;
-            let bytes = if depth == 8 { 1 } else { 2 };
-            let is_own_plane = component.plane == index as i32
-                && component.offset == 0
-                && component.shift == 0
-                && component.step == bytes;
-            if !is_own_plane || !(8..=16).contains(&depth) || frame.linesize[index] <= 0 {
-                return None;
-            }
-            let (across, down) =
-                if index == 0 { (0, 0) } else { (about.log2_chroma_w, about.log2_chroma_h) };
-            let shrunk = |side: i32, shift: u8| (side + (1 << shift) - 1) >> shift;
-            Some(Plane {
-                data: frame.data[index],
-                stride: frame.linesize[index] as usize,
-                width: shrunk(frame.width, across),
-                height: shrunk(frame.height, down),
-                depth,
-            })
-        };
-        Some([plane(0)?, plane(1)?, plane(2)?])
+        let component = about.comp[index];
+        let depth = u32::try_from(component.depth).ok()?;
+        let bytes = if depth == 8 { 1 } else { 2 };
+        let is_own_plane = component.plane == index as i32
+            && component.offset == 0
+            && component.shift == 0
+            && component.step == bytes;
+        if !is_own_plane || !(8..=16).contains(&depth) || frame.linesize[index] <= 0 {
+            return None;
+        }
+        let is_chroma = index == 1 || index == 2;
+        let (across, down) =
+            if is_chroma { (about.log2_chroma_w, about.log2_chroma_h) } else { (0, 0) };
+        let shrunk = |side: i32, shift: u8| (side + (1 << shift) - 1) >> shift;
+        Some(Plane {
+            data: frame.data[index],
+            stride: frame.linesize[index] as usize,
+            width: shrunk(frame.width, across),
+            height: shrunk(frame.height, down),
+            depth,
+        })
     }
 }
 
@@ -149,9 +186,80 @@ impl AvFrame {
         Ok(Self(frame))
     }
 
+    /// A frame with a copy of packed pixels of `bytes` each, whose rows have no padding.
+    pub(crate) fn packed(
+        (width, height): (i32, i32),
+        format: ffi::AVPixelFormat,
+        bytes: usize,
+        pixels: &[u8],
+    ) -> Result<Self, MediaError> {
+        let frame = Self::new()?;
+        // SAFETY: a blank frame that is ours; FFmpeg gives it rows of at least `width` pixels.
+        let (data, stride) = unsafe {
+            (*frame.0).width = width;
+            (*frame.0).height = height;
+            (*frame.0).format = format as i32;
+            (*frame.0).color_range = ffi::AVColorRange::AVCOL_RANGE_JPEG;
+            if ffi::av_frame_get_buffer(frame.0, 0) < 0 {
+                return Err(MediaError::Memory { during: "a frame" });
+            }
+            ((*frame.0).data[0], (*frame.0).linesize[0] as usize)
+        };
+        let row = width as usize * bytes;
+        for (y, source) in pixels.chunks_exact(row).take(height as usize).enumerate() {
+            // SAFETY: row `y` of `height` rows of `stride` bytes, of which `row` are pixels.
+            unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), data.add(y * stride), row) };
+        }
+        Ok(frame)
+    }
+
+    /// Makes this blank frame another owner of what `other` shows.
+    pub(crate) fn refer_to(&mut self, other: &Self) -> Result<(), MediaError> {
+        // SAFETY: a blank frame and a valid one.
+        if unsafe { ffi::av_frame_ref(self.0, other.0) } < 0 {
+            return Err(MediaError::Memory { during: "a frame" });
+        }
+        Ok(())
+    }
+
+    /// Shown at `pts`, of whatever kind the encoder likes: it would take the source's word for it.
+    pub(crate) fn set_for_encoding(&mut self, pts: i64) {
+        // SAFETY: a valid frame that `self` owns; its pixels, which others may share, stay.
+        let frame = unsafe { &mut *self.0 };
+        frame.pts = pts;
+        frame.pict_type = ffi::AVPictureType::AV_PICTURE_TYPE_NONE;
+        frame.key_frame = 0;
+        frame.interlaced_frame = 0;
+    }
+
+    /// Says what its colours are where nothing is said: those by which `frame` is shown.
+    pub(crate) fn name_colors(&mut self, frame: &Frame, colors: FrameColors) {
+        use ffi::{AVColorPrimaries as P, AVColorSpace as S, AVColorTransferCharacteristic as T};
+        let is_hdr = Hdr::of(frame.av()).is_some();
+        // SAFETY: a valid frame that `self` owns; numbers that a file made up are compared as such.
+        unsafe {
+            let shown = &mut *self.0;
+            shown.color_range = ffi::AVColorRange::AVCOL_RANGE_MPEG;
+            if is_hdr || frame.is_rgb() {
+                shown.colorspace = S::AVCOL_SPC_BT709;
+                shown.color_primaries = P::AVCOL_PRI_BT709;
+                shown.color_trc = T::AVCOL_TRC_BT709;
+            } else if (&raw const shown.colorspace).cast::<u32>().read()
+                == S::AVCOL_SPC_UNSPECIFIED as u32
+            {
+                shown.colorspace = colors.matrix.space;
+            }
+        }
+    }
+
     pub(crate) fn get(&self) -> &ffi::AVFrame {
         // SAFETY: allocated in `new`, freed in `drop`.
         unsafe { &*self.0 }
+    }
+
+    /// For calls that take a frame without changing it.
+    pub(crate) fn as_ptr(&self) -> *mut ffi::AVFrame {
+        self.0
     }
 
     #[expect(clippy::needless_pass_by_ref_mut, reason = "FFmpeg writes through the pointer")]

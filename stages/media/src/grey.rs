@@ -36,9 +36,9 @@ impl Frame {
         let size = Size::new(self.width(), self.height());
         let (width, height) = size.ints()?;
         let layout = ffi::AVPixelFormat::AV_PIX_FMT_BGR24;
-        let wanted = Wanted { size, layout, flags: ffi::SWS_BICUBIC, colors: None };
+        let wanted = Wanted { size, layout, bytes: 3, flags: ffi::SWS_BICUBIC, colors: None };
         converter.sws.scale(self.av(), wanted, &mut converter.bgr)?;
-        let stride = Sws::stride(size);
+        let stride = Sws::stride(size, 3);
         let shape = Shape { width, height, kind: CV_8UC3, stride };
         let mut grey = vec![0; size.pixels()];
         let packed = Shape::packed(width, height, CV_8UC1, 1);

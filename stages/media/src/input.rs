@@ -19,12 +19,16 @@ use curate_schemas::TimeBase;
 use ffmpeg_next::ffi;
 
 use crate::{
-    Limits, MediaError,
+    Access, MediaError,
+    access::Watch,
     error::describe,
-    limits::Watch,
     log::{Tap, init},
     packet::Packet,
 };
+
+/// Pictures of more pixels are refused: a file of some kilobytes can claim to be a picture of many
+/// gigabytes. The largest cameras take 2^27.
+pub(crate) const MOST_PIXELS: i64 = 1 << 28;
 
 /// What a read came to.
 pub(crate) enum Read {
@@ -51,7 +55,7 @@ unsafe impl Send for Input {}
 
 impl Input {
     /// Opens a file and reads its header, without looking further for what the header leaves out.
-    pub(crate) fn open_header(path: &Path, limits: &Limits) -> Result<Self, MediaError> {
+    pub(crate) fn open_header(path: &Path, access: &Access) -> Result<Self, MediaError> {
         init();
         let io = |source| MediaError::Io { path: path.to_owned(), source };
         // Asked of the system first: whether a failure is the disk's or the file's decides
@@ -68,7 +72,7 @@ impl Input {
         let url = CString::new(url)
             .map_err(|error| io(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
 
-        let watch = Arc::new(Watch::new(limits.clone()));
+        let watch = Arc::new(Watch::new(access.clone()));
         let tap = Tap::new();
         let fail = |code: c_int| MediaError::Open {
             path: path.to_owned(),
@@ -105,12 +109,24 @@ impl Input {
 
     /// Opens a file and reads as much of it as FFmpeg needs to know its streams, which may mean
     /// decoding some of it.
-    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, MediaError> {
-        let mut input = Self::open_header(path, limits)?;
+    pub(crate) fn open(path: &Path, access: &Access) -> Result<Self, MediaError> {
+        let mut input = Self::open_header(path, access)?;
         // What is said while looking at streams is no fault of the file's.
         let tap = std::mem::replace(&mut input.tap, Tap::new());
-        // SAFETY: the context is open.
-        let code = unsafe { ffi::avformat_find_stream_info(input.context, ptr::null_mut()) };
+        let mut options: Vec<*mut ffi::AVDictionary> = vec![ptr::null_mut(); input.streams()];
+        // SAFETY: the context is open, there is a dictionary for each stream that it has so far,
+        // and the dictionaries are ours to free.
+        let code = unsafe {
+            for options in &mut options {
+                let most = MOST_PIXELS;
+                ffi::av_dict_set_int(options, c"max_pixels".as_ptr(), most, 0);
+            }
+            let code = ffi::avformat_find_stream_info(input.context, options.as_mut_ptr());
+            for options in &mut options {
+                ffi::av_dict_free(options);
+            }
+            code
+        };
         input.watch.check()?;
         if input.streams() == 0 {
             let reason = tap.last().unwrap_or_else(|| describe(code.min(0)));
@@ -266,7 +282,7 @@ impl Input {
         }
         let wanted = self.stream;
         let flags = self.context().flags;
-        *self = Self::open(&self.path, self.watch.limits())?;
+        *self = Self::open(&self.path, self.watch.access())?;
         if wanted >= self.streams() {
             return Err(MediaError::Decode {
                 during: "seeking",

@@ -2,8 +2,8 @@
 //!
 //! The rest of the workspace sees plain Rust values: [`probe`](probe()) says what a file is,
 //! [`Decoder`] gives its frames exactly once, [`Frame::picture`] turns one into pixels of any
-//! size, [`copy_clip`] cuts a span out without re-encoding, [`segments`](segments()) says where a
-//! long file may be split, and a few functions measure small pictures as PySceneDetect does.
+//! size, [`copy_clip`] cuts a span out without re-encoding, [`transcode_clip`] encodes it,
+//! [`segments`](segments()) says where a long file may be split, and a few functions measure small pictures as PySceneDetect does.
 //!
 //! Three decisions shape the crate. It calls FFmpeg's C interface directly, in small owning types
 //! (one per file), because the promises here (interrupts, any path, the frame count of the
@@ -11,24 +11,29 @@
 //! own time base. And damage is data: a broken file gives what can be decoded, and
 //! [`Stats`] says what was lost.
 //!
-//! Not here: hardware decoding, filters, encoding of video, network input.
+//! Not here: hardware decoding, network input.
 #![expect(unsafe_code, reason = "FFI: FFmpeg and OpenCV views; every block says why it is sound")]
 #![warn(missing_docs)]
 
+mod access;
 mod aspect;
 mod clip;
 mod codec;
 mod color;
 mod convert;
 mod decode;
+mod doctor;
+mod encode;
 mod error;
+mod fields;
+mod filter;
 mod flow;
 mod frame;
 mod grey;
 mod hsv;
 mod input;
+mod keyscan;
 mod likeness;
-mod limits;
 mod log;
 mod mat;
 mod mp4;
@@ -41,37 +46,48 @@ mod packet;
 mod pick;
 mod picture;
 mod probe;
+mod render;
 mod scale;
 mod scene;
 mod segments;
 mod sheet;
 mod shrink;
 mod small;
+mod still;
+mod stream;
 mod tone;
+mod transcode;
 mod vectors;
+mod webp;
 mod yuv;
 
 pub use self::{
+    access::Access,
     aspect::PixelAspect,
     clip::{ClipForm, CopiedClip, copy_clip},
     convert::Converter,
     decode::Decoder,
+    doctor::{Versions, has_decoder, has_encoder, versions},
+    encode::{Encoding, VideoCodec},
     error::MediaError,
+    filter::filters_fault,
     flow::{DisFlow, Flow, GreyPair, farneback, grey_of},
     frame::Frame,
     grey::GreyConverter,
     hsv::{Hsv, hsv},
+    keyscan::{Group, KeyScan},
     likeness::{correlation, luma_histogram, perceptual_hash},
-    limits::Limits,
     log::init,
-    options::{DecodeOptions, Segment, Stats},
+    options::{DecodeOptions, Interlaced, Segment, Stats},
     orientation::Orientation,
     picture::{Filter, Picture, PixelFormat, Size, decode_jpeg, encode_jpeg, resize},
-    probe::{SourceInfo, VideoInfo, probe},
+    probe::{SourceInfo, SourceKind, VideoInfo, probe},
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,
     sheet::{SheetCell, contact_sheet},
     small::SmallFrame,
+    transcode::transcode_clip,
     vectors::{MotionVector, PictureKind},
+    webp::is_animated as is_animated_webp,
     yuv::sum_abs_diff,
 };

@@ -10,7 +10,7 @@ use std::{ffi::c_int, ptr};
 use curate_schemas::{TimeBase, rescale};
 use ffmpeg_next::ffi;
 
-use crate::{MediaError, error::describe, input::Input, log::Tap, packet::Packet};
+use crate::{MediaError, encode::Encoder, error::describe, input::Input, log::Tap, packet::Packet};
 
 /// A packet on its way into a clip: its times in ticks of the clip.
 pub(crate) struct Placed {
@@ -20,11 +20,18 @@ pub(crate) struct Placed {
     pub(crate) duration: i64,
 }
 
+/// Where the packets of a clip come from, which describes its stream.
+#[derive(Clone, Copy)]
+pub(crate) enum Like<'a> {
+    /// A stream of a file.
+    Input(&'a Input, usize),
+    /// An encoder.
+    Encoder(&'a Encoder),
+}
+
 /// What to write.
 pub(crate) struct Plan<'a> {
-    pub(crate) input: &'a Input,
-    /// Index of the stream in the input.
-    pub(crate) stream: usize,
+    pub(crate) like: Like<'a>,
     /// FFmpeg's name of the container.
     pub(crate) format: &'static std::ffi::CStr,
     /// Seconds per tick of the packets' times.
@@ -143,16 +150,40 @@ pub(crate) fn write(plan: &Plan<'_>, packets: Vec<Placed>) -> Result<Vec<u8>, Me
     Ok(output.into_bytes())
 }
 
-/// Adds a stream like the input's.
+/// Adds the stream that the packets are of.
 fn add_stream(output: &Output, plan: &Plan<'_>) -> Result<*mut ffi::AVStream, MediaError> {
-    let source = plan.input.stream(plan.stream);
-    // SAFETY: adds a stream to our muxer and copies what describes the input's into it; all
-    // copies are FFmpeg's own allocations, owned by the new stream.
+    // SAFETY: adds a stream to our muxer, which owns it.
+    let stream = unsafe { ffi::avformat_new_stream(output.context, ptr::null()) };
+    if stream.is_null() {
+        return Err(MediaError::Memory { during: "a stream" });
+    }
+    match plan.like {
+        Like::Input(input, index) => copy_description(output, stream, plan, input.stream(index))?,
+        // SAFETY: a new stream has parameters of its own.
+        Like::Encoder(encoder) => unsafe {
+            encoder.describe((*stream).codecpar)?;
+            (*stream).avg_frame_rate = encoder.frame_rate();
+            (*stream).sample_aspect_ratio = (*(*stream).codecpar).sample_aspect_ratio;
+        },
+    }
+    // SAFETY: as above.
     unsafe {
-        let stream = ffi::avformat_new_stream(output.context, ptr::null());
-        if stream.is_null() {
-            return Err(MediaError::Memory { during: "a stream" });
-        }
+        (*stream).time_base = ffi::AVRational { num: plan.time_base.num, den: plan.time_base.den };
+        (*stream).disposition = ffi::AV_DISPOSITION_DEFAULT;
+    }
+    Ok(stream)
+}
+
+/// Describes a stream as that of a file is described.
+fn copy_description(
+    output: &Output,
+    stream: *mut ffi::AVStream,
+    plan: &Plan<'_>,
+    source: &ffi::AVStream,
+) -> Result<(), MediaError> {
+    // SAFETY: copies what describes the input's stream into our muxer's; all copies are FFmpeg's
+    // own allocations, owned by the new stream.
+    unsafe {
         let parameters = (*stream).codecpar;
         output.check(ffi::avcodec_parameters_copy(parameters, source.codecpar))?;
         if let Some(bytes) = plan.configuration {
@@ -165,14 +196,12 @@ fn add_stream(output: &Output, plan: &Plan<'_>) -> Result<*mut ffi::AVStream, Me
         if !is_known {
             (*parameters).codec_tag = 0;
         }
-        (*stream).time_base = ffi::AVRational { num: plan.time_base.num, den: plan.time_base.den };
         (*stream).avg_frame_rate = source.avg_frame_rate;
         // The container's word on the shape of pixels goes before the codec's, as in players.
         if source.sample_aspect_ratio.num > 0 {
             (*parameters).sample_aspect_ratio = source.sample_aspect_ratio;
         }
         (*stream).sample_aspect_ratio = (*parameters).sample_aspect_ratio;
-        (*stream).disposition = ffi::AV_DISPOSITION_DEFAULT;
         for index in 0..usize::try_from(source.nb_side_data).unwrap_or(0) {
             let data = &*source.side_data.add(index);
             let copy = ffi::av_stream_new_side_data(stream, data.type_, data.size);
@@ -181,7 +210,7 @@ fn add_stream(output: &Output, plan: &Plan<'_>) -> Result<*mut ffi::AVStream, Me
             }
             ptr::copy_nonoverlapping(data.data, copy, data.size);
         }
-        Ok(stream)
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a decoder is asked and what it answers beside frames: plain data.
 
-use crate::Limits;
+use crate::Access;
 
 /// A stretch of a stream that can be decoded on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,13 +11,28 @@ pub struct Segment {
     pub end: Option<i64>,
 }
 
+/// What becomes of pictures whose two fields were taken at different times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interlaced {
+    /// One whole picture is made of each pair of fields (FFmpeg's `bwdif`); what the stream does
+    /// not call interlaced is left alone.
+    #[default]
+    Deinterlace,
+    /// Decoding ends with an error.
+    Refuse,
+    /// Pictures stay combed.
+    Keep,
+}
+
 /// How to decode.
 #[derive(Clone, Debug, Default)]
 pub struct DecodeOptions {
     /// Threads the codec may use; 0 lets FFmpeg take as many as there are processors.
     pub threads: usize,
-    /// When to give up.
-    pub limits: Limits,
+    /// Which track, and when to give up.
+    pub access: Access,
+    /// What becomes of interlaced pictures.
+    pub interlaced: Interlaced,
     /// Which part to decode; `None` is all of it.
     pub segment: Option<Segment>,
     /// Whether frames carry the codec's motion vectors.

@@ -49,6 +49,13 @@ impl Size {
     }
 }
 
+impl From<(u32, u32)> for Size {
+    /// Width, then height.
+    fn from((width, height): (u32, u32)) -> Self {
+        Self { width, height }
+    }
+}
+
 /// How pixels are combined when a picture changes its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Filter {

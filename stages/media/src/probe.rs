@@ -12,13 +12,36 @@ use std::{
 use curate_schemas::{TimeBase, rescale};
 use ffmpeg_next::ffi;
 
-use crate::{Limits, MediaError, Orientation, PixelAspect, color, input::Input};
+use crate::{Access, MediaError, Orientation, PixelAspect, color, input::Input, still, webp};
+
+/// What kind of thing a file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// Pictures that follow each other, animated GIF and WebP among them.
+    #[default]
+    Video,
+    /// One still picture.
+    Image,
+}
+
+impl SourceKind {
+    /// The word stored in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Image => "image",
+        }
+    }
+}
 
 /// A file and its chosen video stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceInfo {
     /// FFmpeg's name of the container format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
     pub container: String,
+    /// Whether it is a film or a still picture.
+    pub kind: SourceKind,
     /// Length of the whole file in seconds, as the container says.
     pub duration_s: Option<f64>,
     /// Whether there is an audio stream.
@@ -72,33 +95,51 @@ pub struct VideoInfo {
 ///
 /// # Errors
 /// `io` if the file cannot be read, `open` if FFmpeg does not know it, `no_video` if it has no
-/// video stream, `timeout` and `cancelled` by `limits`. An undecodable codec is no error here.
-pub fn probe(path: &Path, limits: &Limits) -> Result<SourceInfo, MediaError> {
-    open(path, limits).map(|(_, info)| info)
+/// video stream, `timeout` and `cancelled` by `access`. An undecodable codec is no error here.
+pub fn probe(path: &Path, access: &Access) -> Result<SourceInfo, MediaError> {
+    if let Some(info) = webp::probe(path, access)? {
+        return Ok(info);
+    }
+    open(path, access).map(|(_, info)| info)
 }
 
 /// Opens a file with its video stream selected.
-pub(crate) fn open(path: &Path, limits: &Limits) -> Result<(Input, SourceInfo), MediaError> {
-    let mut input = Input::open(path, limits)?;
-    let index = choose(&input).ok_or_else(|| MediaError::NoVideo { path: path.to_owned() })?;
+pub(crate) fn open(path: &Path, access: &Access) -> Result<(Input, SourceInfo), MediaError> {
+    let mut input = Input::open(path, access)?;
+    let index = match access.track {
+        None => best(&input),
+        Some(track) => {
+            let tracks: Vec<usize> = tracks(&input).collect();
+            let found = tracks.get(track as usize).copied();
+            if found.is_none() && !tracks.is_empty() {
+                let path = path.to_owned();
+                return Err(MediaError::NoTrack { path, track, tracks: tracks.len() });
+            }
+            found
+        }
+    };
+    let index = index.ok_or_else(|| MediaError::NoVideo { path: path.to_owned() })?;
     let info = describe(&input, index);
     input.select(index);
     Ok((input, info))
 }
 
+/// The video streams that are no pictures of something else.
+fn tracks(input: &Input) -> impl Iterator<Item = usize> {
+    (0..input.streams()).filter(|index| {
+        let is_picture = ffi::AV_DISPOSITION_ATTACHED_PIC | ffi::AV_DISPOSITION_TIMED_THUMBNAILS;
+        input.parameters(*index).codec_type == ffi::AVMediaType::AVMEDIA_TYPE_VIDEO
+            && input.stream(*index).disposition & is_picture == 0
+    })
+}
+
 /// The best video stream: decodable, of known format, more than a still (phones put one beside a
 /// short film), marked as default, largest, first.
-fn choose(input: &Input) -> Option<usize> {
+fn best(input: &Input) -> Option<usize> {
     let mut best = None;
-    for index in 0..input.streams() {
+    for index in tracks(input) {
         let stream = input.stream(index);
         let parameters = input.parameters(index);
-        let is_picture = ffi::AV_DISPOSITION_ATTACHED_PIC | ffi::AV_DISPOSITION_TIMED_THUMBNAILS;
-        if parameters.codec_type != ffi::AVMediaType::AVMEDIA_TYPE_VIDEO
-            || stream.disposition & is_picture != 0
-        {
-            continue;
-        }
         let area = i64::from(parameters.width) * i64::from(parameters.height);
         let rank = (
             find_decoder(parameters).is_some(),
@@ -131,15 +172,18 @@ fn describe(input: &Input, index: usize) -> SourceInfo {
     let file_duration = known(context.duration).filter(|ticks| *ticks > 0);
     let width = u32::try_from(parameters.width).unwrap_or(0);
     let height = u32::try_from(parameters.height).unwrap_or(0);
-    let orientation = orientation(stream);
+    // SAFETY: an open demuxer has a format, and its name is a constant string.
+    let container = text(unsafe { (*context.iformat).name }).unwrap_or_default();
+    let is_still = still::is_still(&container);
+    let orientation = if is_still { still::orientation(input.path()) } else { orientation(stream) };
     let pixel_aspect = PixelAspect::of(stream, parameters);
     let shown = pixel_aspect.shown(width);
     let (display_width, display_height) =
         if orientation.swaps_sides() { (height, shown) } else { (shown, height) };
     let colors = color::of_parameters(parameters);
     SourceInfo {
-        // SAFETY: an open demuxer has a format, and its name is a constant string.
-        container: text(unsafe { (*context.iformat).name }).unwrap_or_default(),
+        container,
+        kind: if is_still { SourceKind::Image } else { SourceKind::Video },
         duration_s: file_duration.map(|ticks| micros.seconds(ticks)),
         has_audio: (0..input.streams()).any(|index| {
             input.parameters(index).codec_type == ffi::AVMediaType::AVMEDIA_TYPE_AUDIO

@@ -33,7 +33,10 @@ impl Drop for Sws {
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) size: Size,
+    /// A packed layout.
     pub(crate) layout: ffi::AVPixelFormat,
+    /// Its bytes to a pixel.
+    pub(crate) bytes: usize,
     /// swscale's filter and switches.
     pub(crate) flags: i32,
     /// The frame's colours; `None` leaves swscale's own idea of them.
@@ -41,13 +44,13 @@ pub(crate) struct Wanted {
 }
 
 impl Sws {
-    /// The bytes from one row to the next of a three-byte layout: swscale writes whole vectors, past
-    /// the end of a tight row, so rows have room behind them.
-    pub(crate) fn stride(size: Size) -> usize {
-        (size.width as usize * 3).next_multiple_of(64) + 64
+    /// The bytes from one row to the next of a layout of `bytes` to a pixel: swscale writes whole
+    /// vectors, past the end of a tight row, so rows have room behind them.
+    pub(crate) fn stride(size: Size, bytes: usize) -> usize {
+        (size.width as usize * bytes).next_multiple_of(64) + 64
     }
 
-    /// Scales `frame` into `out`: packed pixels of three bytes, in rows of [`Self::stride`] bytes.
+    /// Scales `frame` into `out`: packed pixels in rows of [`Self::stride`] bytes.
     pub(crate) fn scale(
         &mut self,
         frame: &ffi::AVFrame,
@@ -81,7 +84,7 @@ impl Sws {
         if self.0.is_null() {
             return Err(unknown());
         }
-        let stride = Self::stride(wanted.size);
+        let stride = Self::stride(wanted.size, wanted.bytes);
         out.resize(stride * wanted.size.height as usize, 0);
         let planes = [out.as_mut_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()];
         let strides = [c_int::try_from(stride).ok().ok_or_else(unknown)?, 0, 0, 0];
@@ -118,10 +121,21 @@ impl Sws {
     }
 }
 
+/// Averages, rounds exactly, and gives the same bytes on every machine.
+fn flags(filter: Filter) -> i32 {
+    let method = match filter {
+        Filter::Linear => ffi::SWS_BILINEAR,
+        Filter::Area => ffi::SWS_AREA,
+    };
+    method | ffi::SWS_ACCURATE_RND | ffi::SWS_FULL_CHR_H_INT | ffi::SWS_BITEXACT
+}
+
 /// A scaler with its padded output.
 #[derive(Default)]
 pub(crate) struct Scaler {
     sws: Sws,
+    /// Has settings of its own, so as not to be made anew for every frame.
+    alpha: Sws,
     padded: Vec<u8>,
 }
 
@@ -136,21 +150,36 @@ impl Scaler {
         order: PixelFormat,
         out: &mut [u8],
     ) -> Result<(), MediaError> {
-        let method = match filter {
-            Filter::Linear => ffi::SWS_BILINEAR,
-            Filter::Area => ffi::SWS_AREA,
-        };
         let layout = match order {
             PixelFormat::Bgr8 => ffi::AVPixelFormat::AV_PIX_FMT_BGR24,
             PixelFormat::Rgb8 => ffi::AVPixelFormat::AV_PIX_FMT_RGB24,
         };
-        let exact = ffi::SWS_ACCURATE_RND | ffi::SWS_FULL_CHR_H_INT | ffi::SWS_BITEXACT;
-        let wanted = Wanted { size, layout, flags: method | exact, colors: Some(colors) };
+        let wanted = Wanted { size, layout, bytes: 3, flags: flags(filter), colors: Some(colors) };
         self.sws.scale(frame, wanted, &mut self.padded)?;
         let row = size.width as usize * 3;
-        let rows = self.padded.chunks_exact(Sws::stride(size));
+        let rows = self.padded.chunks_exact(Sws::stride(size, 3));
         for (out, padded) in out.chunks_exact_mut(row).zip(rows) {
             out.copy_from_slice(&padded[..row]);
+        }
+        Ok(())
+    }
+
+    /// Scales the alpha of `frame`, in a layout that is not planar YUV, into `out`: one byte per
+    /// pixel.
+    pub(crate) fn alpha(
+        &mut self,
+        frame: &ffi::AVFrame,
+        size: Size,
+        filter: Filter,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MediaError> {
+        let layout = ffi::AVPixelFormat::AV_PIX_FMT_BGRA;
+        let wanted = Wanted { size, layout, bytes: 4, flags: flags(filter), colors: None };
+        self.alpha.scale(frame, wanted, &mut self.padded)?;
+        out.clear();
+        for row in self.padded.chunks_exact(Sws::stride(size, 4)) {
+            let pixels = row[..size.width as usize * 4].as_chunks::<4>().0;
+            out.extend(pixels.iter().map(|[_, _, _, alpha]| *alpha));
         }
         Ok(())
     }

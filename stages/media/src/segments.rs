@@ -13,11 +13,11 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    Limits, MediaError, Segment,
+    Access, MediaError, Segment,
     input::{Input, Read},
     nal::{Nal, Picture},
     packet::Packet,
-    probe,
+    probe, webp,
 };
 
 /// Cuts a file into segments: at the first closed key frame at or after each multiple of
@@ -29,15 +29,18 @@ use crate::{
 pub fn segments(
     path: &Path,
     max_length: Duration,
-    limits: &Limits,
+    access: &Access,
 ) -> Result<Vec<Segment>, MediaError> {
     let whole = vec![Segment::default()];
-    // Most files are short and say so in their first bytes; looking at their streams as well would
-    // take as long as decoding a second of them.
-    if Input::open_header(path, limits)?.states_at_most(max_length) {
+    if webp::is_animated(path) {
         return Ok(whole);
     }
-    let (mut input, info) = probe::open(path, limits)?;
+    // Most files are short and say so in their first bytes; looking at their streams as well would
+    // take as long as decoding a second of them.
+    if Input::open_header(path, access)?.states_at_most(max_length) {
+        return Ok(whole);
+    }
+    let (mut input, info) = probe::open(path, access)?;
     let video = &info.video;
     let step = video.time_base.ticks(max_length.as_secs_f64()).max(1);
     if video.duration.is_some_and(|ticks| ticks <= step) {

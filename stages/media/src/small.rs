@@ -34,7 +34,8 @@ impl Frame {
     /// # Errors
     /// Those of [`Frame::picture`].
     pub fn small(&self, converter: &mut Converter, size: Size) -> Result<SmallFrame, MediaError> {
-        let planes = self.yuv_planes().filter(|_| Hdr::of(self.av()).is_none());
+        let is_plain = Hdr::of(self.av()).is_none() && !self.has_alpha();
+        let planes = self.yuv_planes().filter(|_| is_plain);
         let pixels = match planes {
             Some(planes) => {
                 let mut yuv = converter.spare.pop().unwrap_or_default();

@@ -136,7 +136,7 @@ fn sum_abs_diff_avx2(a: &[u8], b: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::color::{FrameColors, Matrix};
+    use crate::color::{self, FrameColors, Matrix};
 
     fn exact(y: u8, u: u8, v: u8, colors: FrameColors) -> [f64; 3] {
         let Matrix { red, blue, .. } = colors.matrix;
@@ -158,7 +158,7 @@ mod tests {
         for (red, blue) in [(0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)] {
             for is_full_range in [false, true] {
                 let colors =
-                    FrameColors { matrix: Matrix { red, blue, swscale: 0 }, is_full_range };
+                    FrameColors { matrix: Matrix { red, blue, ..color::BT709 }, is_full_range };
                 let by = Coefficients::new(colors);
                 let mut error = 0.0;
                 let mut count = 0.0;

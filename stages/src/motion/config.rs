@@ -1,9 +1,10 @@
 //! The settings of the `motion` stage, as a recipe states them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How motion is measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MethodName {
     /// What suits the machine: `dis`.
@@ -22,7 +23,7 @@ pub enum MethodName {
 }
 
 /// Whose weights a network has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WeightsName {
     /// This project's own, which are built in (`raft-small` only).
@@ -32,7 +33,7 @@ pub enum WeightsName {
 }
 
 /// What looks at a clip before a costly method does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prefilter {
     /// The codec's motion vectors.
@@ -42,7 +43,7 @@ pub enum Prefilter {
 }
 
 /// A named set of settings; single settings override it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// The released EasyAnimate recipe: `farneback`, more than 3 and less than 8 pixels.
@@ -50,7 +51,7 @@ pub enum Preset {
 }
 
 /// Which values are kept; what is left out is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Range {
     /// Smaller values are dropped.
@@ -60,7 +61,7 @@ pub struct Range {
 }
 
 /// Settings of the `motion` stage.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MotionConfig {
     /// A named set of settings.

@@ -31,6 +31,7 @@ use curate_models::{
 use curate_pipeline::{
     BatchMap, Bound, BuildContext, BuildError, Check, ClipError, FrameNeed, Item, Map, Pairs,
     Problems, Shape, Stage, StageConfig, StageEntry, StageFault, config::read_table,
+    schema::settings,
 };
 use curate_schemas::{Clip, columns as c};
 use serde_json::{Value as Json, json};
@@ -49,6 +50,7 @@ pub const ENTRY: StageEntry = StageEntry {
     kind: "motion",
     summary: "drop clips that stand still or move too much",
     parse: |table, problems| Box::new(read_table::<MotionConfig>(table, problems)),
+    schema: settings::<MotionConfig>,
     example: "[[stage]]\nkind = \"motion\"\n\
               method = \"auto\"          # \"dis\", \"raft-small\", \"farneback\" (the released score), \"mvs\"\n\
               # pairs = 4              # pairs of frames of each clip\n\

@@ -1,34 +1,53 @@
 //! `scenes`: cuts a source into clips where the picture changes.
 //!
-//! Cuts come from PySceneDetect's detectors (`detect/`), several passes united on request. The
-//! paper's rule (EasyAnimate, arXiv 2405.18991) makes clips of the scenes (`pieces.rs`): longer
-//! scenes are cut into pieces of at most `max_s` seconds, and clips shorter than `min_s` are
-//! dropped by judgement. `split.rs` drives the one analysis decode that serves every stage.
+//! Cuts come from PySceneDetect's detectors (`detect/`) or from lists that are there already
+//! (`cuts/`), several passes united on request. The paper's rule (EasyAnimate, arXiv 2405.18991)
+//! makes clips of the scenes (`pieces.rs`): longer scenes are cut into pieces of at most `max_s`
+//! seconds, and clips shorter than `min_s` are dropped by judgement. `split.rs` drives the one
+//! analysis decode that serves every stage.
 
+pub mod cuts;
 mod detect;
+mod guided;
 mod pieces;
 mod replay;
 mod row;
 mod score;
 mod split;
 
+use curate_media::SourceKind;
 use curate_pipeline::{
     Bound, BuildContext, BuildError, Check, Problems, Shape, Stage, StageConfig, StageEntry,
-    config::read_table,
+    config::read_table, schema::settings,
 };
 use curate_schemas::{Clip, Span, TimeBase, columns as c};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-pub use detect::{Delta, Detector, DetectorConfig, FadeTo, FlashFilter, Seen, Weights};
+pub use detect::{Delta, Detector, DetectorConfig, FadeTo, FlashFilter, Missing, Seen, Weights};
 pub use replay::{ClipsOf, Replay};
 pub use score::Scorer;
 use split::THUMB_GRID;
 
+/// Which pictures of a source are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scan {
+    /// Every one.
+    #[default]
+    Full,
+    /// Key frames, and all pictures between two that differ: quicker, less exact, and only for
+    /// recipes whose other stages look at no pictures.
+    Keyframes,
+}
+
 /// Settings of the `scenes` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScenesConfig {
+    /// Which pictures are looked at.
+    pub scan: Scan,
     /// Detection passes; their cuts are united.
     pub detectors: Vec<DetectorConfig>,
     /// Clips shorter than this many seconds are dropped (a threshold: moving it costs nothing).
@@ -41,7 +60,13 @@ pub struct ScenesConfig {
 
 impl Default for ScenesConfig {
     fn default() -> Self {
-        Self { detectors: vec![DetectorConfig::default()], min_s: 3.0, max_s: 10.0, trim_s: 0.0 }
+        Self {
+            scan: Scan::default(),
+            detectors: vec![DetectorConfig::default()],
+            min_s: 3.0,
+            max_s: 10.0,
+            trim_s: 0.0,
+        }
     }
 }
 
@@ -50,10 +75,13 @@ pub const ENTRY: StageEntry = StageEntry {
     kind: "scenes",
     summary: "cut sources into clips where the picture changes",
     parse: |table, problems| Box::new(read_table::<ScenesConfig>(table, problems)),
+    schema: settings::<ScenesConfig>,
     example: "[[stage]]\nkind = \"scenes\"\n\
               # PySceneDetect's detectors; several passes are united:\n\
+              # scan = \"full\"  # \"keyframes\": quicker, less exact, for recipes of scenes alone\n\
               # detectors = [{ kind = \"content\", threshold = 27.0 }, { kind = \"adaptive\" }]\n\
-              # (or threshold for fades, hash, histogram, fixed, keyframe)\n\
+              # (or threshold for fades, hash, histogram, fixed, keyframe; list reads the cuts from\n\
+              # NAME-Scenes.csv or NAME.edl beside each video or in `folder`)\n\
               min_s = 3.0   # shorter clips are dropped\n\
               max_s = 10.0  # longer scenes are cut into consecutive clips\n\
               trim_s = 0.0  # taken off at detected cuts\n",
@@ -94,7 +122,13 @@ impl StageConfig for ScenesConfig {
     }
 
     fn measuring(&self) -> Json {
-        json!({ "detectors": self.detectors, "max_s": self.max_s, "trim_s": self.trim_s })
+        let mut settings =
+            json!({ "detectors": self.detectors, "max_s": self.max_s, "trim_s": self.trim_s });
+        // Tables made before there was a choice go on.
+        if self.scan != Scan::default() {
+            settings["scan"] = json!(self.scan);
+        }
+        settings
     }
 
     fn judging(&self) -> Json {
@@ -111,6 +145,14 @@ impl StageConfig for ScenesConfig {
                 problems.report("detectors", fault);
             }
         }
+        let needs_all = |detector: &DetectorConfig| !detector.works_on_key_frames();
+        if self.scan == Scan::Keyframes && self.detectors.iter().any(needs_all) {
+            problems.report(
+                "scan",
+                "\"keyframes\" works with the detectors content (without `frame_skip`), fixed, \
+                 keyframe and list only",
+            );
+        }
         for (key, value) in [("min_s", self.min_s), ("max_s", self.max_s), ("trim_s", self.trim_s)]
         {
             if !value.is_finite() || value < 0.0 {
@@ -124,6 +166,9 @@ impl StageConfig for ScenesConfig {
     }
 
     fn checks(&self, clip: &Clip) -> Vec<Check> {
+        if is_image(clip) {
+            return Vec::new();
+        }
         let seconds = span(clip).map(|span| span.seconds());
         vec![
             Check {
@@ -143,8 +188,31 @@ impl StageConfig for ScenesConfig {
     }
 
     fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError> {
+        for folder in self.detectors.iter().filter_map(DetectorConfig::list_folder) {
+            let folder = context.base.join(folder);
+            if !folder.is_dir() {
+                let message = format!(
+                    "there is no folder {} for the cut lists of `detectors`; `curate cuts` makes \
+                     one, and without `folder` lists are beside the videos",
+                    folder.display()
+                );
+                return Err(BuildError { stage: ENTRY.kind.to_owned(), message });
+            }
+        }
+        if self.scan == Scan::Keyframes && !guided::suffices(&context.need) {
+            let message = "scan = \"keyframes\" leaves most pictures undecoded, and later stages of \
+                           this recipe need them: use scan = \"full\", or measure later with \
+                           --backfill";
+            return Err(BuildError { stage: ENTRY.kind.to_owned(), message: message.to_owned() });
+        }
         Ok(Stage::Split(Box::new(split::Scenes::new(self.clone(), context))))
     }
+}
+
+/// Whether the clip is a still picture, which has no length and no motion.
+#[must_use]
+pub fn is_image(clip: &Clip) -> bool {
+    clip.get(c::KIND).is_some_and(|kind| kind == SourceKind::Image.as_str())
 }
 
 /// The span of a clip, when its columns have been written.

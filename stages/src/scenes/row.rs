@@ -1,6 +1,6 @@
 //! What the split knows of a clip when it leaves: its row and its thumbnail.
 
-use curate_media::{Filter, Picture, PixelFormat, SourceInfo, encode_jpeg, resize};
+use curate_media::{Filter, Picture, PixelFormat, SourceInfo, SourceKind, encode_jpeg, resize};
 use curate_pipeline::{Frame, Unit};
 use curate_schemas::{Clip, ClipId, Span, columns as c};
 
@@ -44,7 +44,7 @@ pub(super) fn clip(origin: &Origin<'_>, piece: &Piece, thumb: Option<Vec<u8>>) -
         .with(c::UNIT_ID, unit.id.to_string())
         .with(c::SOURCE_ID, source.id.to_string())
         .with(c::SOURCE_URI, source.uri.clone())
-        .with(c::KIND, "video".to_owned())
+        .with(c::KIND, info.kind.as_str().to_owned())
         .with(c::START_PTS, span.start)
         .with(c::END_PTS, span.end)
         .with(c::TB_NUM, time_base.num)
@@ -60,7 +60,7 @@ pub(super) fn clip(origin: &Origin<'_>, piece: &Piece, thumb: Option<Vec<u8>>) -
         .with(c::CUT_IN, piece.cut_in.as_str().to_owned())
         .with(c::CUT_OUT, piece.cut_out.as_str().to_owned())
         .with(c::FORCED_CUT, piece.cut_in.is_forced() || piece.cut_out.is_forced());
-    clip.put(c::FPS, video.avg_fps);
+    clip.put(c::FPS, video.avg_fps.filter(|_| info.kind == SourceKind::Video));
     clip.put(c::TRANSFER, video.transfer.clone());
     clip.put(c::THUMB, thumb);
     clip.put(c::EXTRA, source.extra.clone());

@@ -42,6 +42,27 @@ impl Scorer {
         }
     }
 
+    /// Whether some detector looks at the picture of frame number `index`.
+    #[must_use]
+    pub fn looks_at(&self, index: u64) -> bool {
+        self.with_picture || self.is_compared(index)
+    }
+
+    /// What detectors see of a frame whose picture none of them looks at; that costs nothing.
+    pub fn pass(&mut self, (seconds, is_key): (f64, bool)) -> &Seen {
+        self.seen.deltas.clear();
+        self.seen.picture = None;
+        (self.seen.seconds, self.seen.is_key) = (seconds, is_key);
+        &self.seen
+    }
+
+    /// The next frame does not follow the last one: there is nothing to compare it with.
+    pub fn forget(&mut self) {
+        for (_, last) in &mut self.last {
+            *last = None;
+        }
+    }
+
     /// What detectors see of frame number `index`. A difference is zero for the first frame and
     /// after a change of size.
     ///

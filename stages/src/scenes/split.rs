@@ -1,18 +1,21 @@
 //! The one analysis decode: every frame small for the detectors, frames for the later stages
 //! (`crate::sample`), a thumbnail for every clip.
 
-use curate_media::{Converter, MediaError, PixelFormat, Size, SourceInfo, analysis_size};
+use std::path::PathBuf;
+
+use curate_media::{Converter, MediaError, PixelFormat, Size, SourceInfo, Stats, analysis_size};
 use curate_pipeline::{BuildContext, Emit, Grid, Split, SplitReport, Stopped, Unit, UnitError};
 
 use super::{
-    ScenesConfig,
+    Scan, ScenesConfig,
+    cuts::Subject,
     detect::Detector,
     pieces::{Edge, Piece, Pieces},
     row::{self, Origin},
     score::Scorer,
 };
 use crate::{
-    film::{Reader, unit_error},
+    film::{Reader, damage_of, unit_error},
     sample::{Picked, Sampler, Sampling},
 };
 
@@ -24,43 +27,64 @@ pub(super) const THUMB_GRID: Grid = Grid { per_second: 1.0, max_side: 320 };
 pub(super) struct Scenes {
     config: ScenesConfig,
     split_id: String,
-    reader: Reader,
+    pub(super) reader: Reader,
+    /// The recipe's folder.
+    base: PathBuf,
 }
 
 impl Scenes {
     pub(super) fn new(config: ScenesConfig, context: &BuildContext<'_>) -> Self {
-        Self { config, split_id: context.split_id.to_owned(), reader: Reader::new(context) }
+        Self {
+            config,
+            split_id: context.split_id.to_owned(),
+            reader: Reader::new(context),
+            base: context.base.to_owned(),
+        }
     }
 }
 
 impl Split for Scenes {
     fn split(&mut self, unit: &Unit, out: &mut dyn Emit) -> Result<SplitReport, UnitError> {
+        if self.config.scan == Scan::Keyframes {
+            return self.split_by_keys(unit, out);
+        }
         let fail = |error: MediaError| unit_error(&error);
         let mut film = self.reader.open(unit)?;
-        let mut pass = Pass::new(self, unit, film.info().clone());
+        let mut pass = Pass::new(self, unit, film.info().clone())?;
         while let Some(frame) = film.next_frame(out) {
             pass.frame(frame).map_err(fail)?;
             pass.emit_settled(out).map_err(fail)?;
         }
         let (stats, damage) = film.finish(out);
-        let is_whole = damage.as_ref().is_none_or(|damage| damage.kind == "concealed");
-        let cut_out = match (is_whole, unit.end) {
-            (false, _) => Edge::Error,
-            (true, Some(_)) => Edge::Unit,
-            (true, None) => Edge::Source,
-        };
-        pass.finish(cut_out, out).map_err(fail)?;
-        Ok(SplitReport {
-            frames_decoded: stats.frames + stats.skipped,
-            frames_source: stats.frames,
-            duration_s: pass.info.duration_s,
-            damage,
-        })
+        report(pass, stats, damage, out)
     }
 }
 
+/// Ends a unit: what is left of it goes out.
+pub(super) fn report(
+    mut pass: Pass<'_>,
+    stats: Stats,
+    damage: Option<UnitError>,
+    out: &mut dyn Emit,
+) -> Result<SplitReport, UnitError> {
+    let damage = damage_of(&stats, pass.frames, damage);
+    let is_whole = damage.as_ref().is_none_or(|damage| damage.kind == "concealed");
+    let cut_out = match (is_whole, pass.unit.end) {
+        (false, _) => Edge::Error,
+        (true, Some(_)) => Edge::Unit,
+        (true, None) => Edge::Source,
+    };
+    pass.finish(cut_out, out).map_err(|error| unit_error(&error))?;
+    Ok(SplitReport {
+        frames_decoded: stats.frames + stats.skipped,
+        frames_source: pass.frames,
+        duration_s: pass.info.duration_s,
+        damage,
+    })
+}
+
 /// One unit under way.
-struct Pass<'a> {
+pub(super) struct Pass<'a> {
     stage: &'a Scenes,
     unit: &'a Unit,
     info: SourceInfo,
@@ -75,7 +99,11 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(stage: &'a Scenes, unit: &'a Unit, info: SourceInfo) -> Self {
+    pub(super) fn new(
+        stage: &'a Scenes,
+        unit: &'a Unit,
+        info: SourceInfo,
+    ) -> Result<Self, UnitError> {
         let (config, time_base) = (&stage.config, info.video.time_base);
         let cut_in = if unit.start.is_some() { Edge::Unit } else { Edge::Source };
         let sampling = Sampling {
@@ -85,11 +113,16 @@ impl<'a> Pass<'a> {
             fps: info.video.avg_fps,
             chain_bytes: stage.reader.memory,
         };
-        Self {
+        let subject = Subject::new(&unit.source, &info, &stage.base);
+        let mut detectors = Vec::with_capacity(config.detectors.len());
+        for detector in &config.detectors {
+            detectors.push(detector.build_for(&subject)?);
+        }
+        Ok(Self {
             analysis: analysis_size(info.video.width, info.video.height),
             small: Converter::new(PixelFormat::Bgr8),
             scorer: Scorer::new(&config.detectors),
-            detectors: config.detectors.iter().map(super::DetectorConfig::build).collect(),
+            detectors,
             pieces: Pieces::new(time_base, config.max_s, config.trim_s, cut_in),
             sampler: Sampler::new(sampling),
             frames: 0,
@@ -97,20 +130,25 @@ impl<'a> Pass<'a> {
             stage,
             unit,
             info,
-        }
+        })
     }
 
-    fn frame(&mut self, frame: curate_media::Frame) -> Result<(), MediaError> {
+    pub(super) fn frame(&mut self, frame: curate_media::Frame) -> Result<(), MediaError> {
         let index = self.frames;
         if index == 0 {
             self.analysis = analysis_size(frame.width(), frame.height());
         }
         self.frames += 1;
-        // The detectors see the frame as stored: turning it changes no mean.
-        let small = frame.small(&mut self.small, self.analysis)?;
         let about = (frame.seconds(), frame.is_key());
-        let seen = self.scorer.push(index, &small, about)?;
-        small.recycle(&mut self.small);
+        let seen = if self.scorer.looks_at(index) {
+            // The detectors see the frame as stored: turning it changes no mean.
+            let small = frame.small(&mut self.small, self.analysis)?;
+            let seen = self.scorer.push(index, &small, about)?;
+            small.recycle(&mut self.small);
+            seen
+        } else {
+            self.scorer.pass(about)
+        };
         self.pieces.frame(frame.pts, frame.duration);
         let mut settled = u64::MAX;
         for detector in &mut self.detectors {
@@ -123,7 +161,26 @@ impl<'a> Pass<'a> {
         self.sampler.push(index, frame)
     }
 
-    fn emit_settled(&mut self, out: &mut dyn Emit) -> Result<(), MediaError> {
+    /// A frame that was not decoded, and of which only the time is known.
+    pub(super) fn passed(&mut self, pts: i64, duration: i64) -> Result<(), MediaError> {
+        let index = self.frames;
+        self.frames += 1;
+        self.pieces.frame(pts, duration);
+        let seconds = self.info.video.time_base.seconds(pts);
+        let seen = self.scorer.pass((seconds, false));
+        let mut settled = u64::MAX;
+        for detector in &mut self.detectors {
+            if let Some(cut) = detector.push(index, seen)? {
+                self.pieces.cut(cut);
+            }
+            settled = settled.min(detector.settled(index));
+        }
+        self.settled = settled;
+        self.scorer.forget();
+        Ok(())
+    }
+
+    pub(super) fn emit_settled(&mut self, out: &mut dyn Emit) -> Result<(), MediaError> {
         while let Some(piece) = self.pieces.next(self.settled) {
             self.emit(piece, out)?;
         }

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use curate_pipeline::{Interlaced, Reading};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -10,11 +12,15 @@ use super::manifest::ManifestError;
 /// What a folder's files must end in to be read, unless `input.extensions` says otherwise.
 pub const VIDEO_EXTENSIONS: &[&str] = &[
     "mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "mts", "m2ts", "flv", "3gp", "3g2", "mpg",
-    "mpeg", "wmv", "ogv", "mxf", "vob", "y4m", "h264", "hevc", "ivf",
+    "mpeg", "wmv", "ogv", "mxf", "vob", "y4m", "h264", "hevc", "ivf", "gif", "apng",
 ];
 
+/// What a folder's still pictures end in, which `input.images` adds. A `webp` is read without it
+/// too if it is animated.
+pub const IMAGE_EXTENSIONS: &[&str] = &["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"];
+
 /// What to read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InputConfig {
     /// Files, folders, globs and manifests (`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`), in
@@ -30,6 +36,9 @@ pub struct InputConfig {
     /// Which files of a folder are videos, by their extensions (case does not matter).
     /// Default: the common video extensions.
     pub extensions: Option<Vec<String>>,
+    /// Whether the still pictures of a folder are read too, each as a clip of one frame. One that
+    /// is named in `paths` or in a manifest always is.
+    pub images: bool,
     /// The manifest column with the path. Default: the first of `video`, `path`, `file`, `url`,
     /// `source`, `uri`, `filepath`, `video_path`, `file_path` that a manifest has.
     pub uri_column: Option<String>,
@@ -38,6 +47,19 @@ pub struct InputConfig {
     pub caption_column: Option<String>,
     /// The folder to which paths in a manifest are relative. Default: the manifest's own.
     pub base: Option<String>,
+    /// Which video track is read, counted from 0 and without cover art. Default: the best one
+    /// (decodable, marked as default, largest).
+    pub track: Option<u32>,
+    /// What becomes of interlaced video: `"deinterlace"`, `"refuse"` or `"keep"`.
+    pub interlaced: Interlaced,
+}
+
+impl InputConfig {
+    /// How sources are read.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        Reading { track: self.track, interlaced: self.interlaced }
+    }
 }
 
 impl Default for InputConfig {
@@ -47,15 +69,18 @@ impl Default for InputConfig {
             recursive: true,
             id: IdFrom::default(),
             extensions: None,
+            images: false,
             uri_column: None,
             caption_column: None,
             base: None,
+            track: None,
+            interlaced: Interlaced::default(),
         }
     }
 }
 
 /// What a source's id is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IdFrom {
     /// Canonical URI and size.

@@ -13,11 +13,12 @@ use std::{
     vec,
 };
 
+use curate_media::is_animated_webp;
 use curate_schemas::{Micros, SourceId};
 
 use super::{
-    Failure, FailureKind, IdFrom, InputConfig, Listing, Skip, Source, SourceConfigError,
-    VIDEO_EXTENSIONS,
+    Failure, FailureKind, IMAGE_EXTENSIONS, IdFrom, InputConfig, Listing, Skip, Source,
+    SourceConfigError, VIDEO_EXTENSIONS,
     check::{self, Root},
     files::{self, Entry, Extensions, Folder},
     glob::{Glob, Wanted},
@@ -44,10 +45,12 @@ pub fn open(
         Some(extensions) => Extensions::new(extensions.iter().map(String::as_str)),
         None => Extensions::new(VIDEO_EXTENSIONS.iter().copied()),
     };
+    let images = config.images.then_some(IMAGE_EXTENSIONS).unwrap_or_default();
     Ok(Sources {
         recursive: config.recursive,
         id: config.id,
         extensions,
+        images: Extensions::new(images.iter().copied()),
         output,
         roots: roots.into_iter(),
         cursors: Vec::new(),
@@ -60,6 +63,7 @@ pub struct Sources {
     recursive: bool,
     id: IdFrom,
     extensions: Extensions,
+    images: Extensions,
     output: PathBuf,
     roots: vec::IntoIter<Root>,
     /// What is being walked, innermost last.
@@ -117,6 +121,14 @@ impl Iterator for Sources {
 }
 
 impl Sources {
+    /// Whether a file of a folder is one to read, by its name.
+    fn is_media(&self, path: &Path) -> bool {
+        let is_webp = || path.extension().is_some_and(|end| end.eq_ignore_ascii_case("webp"));
+        self.extensions.matches(path)
+            || self.images.matches(path)
+            || (is_webp() && is_animated_webp(path))
+    }
+
     fn leave(&mut self) -> Option<Listing> {
         self.cursors.pop();
         None
@@ -149,7 +161,7 @@ impl Sources {
                     None
                 }
             }
-            Ok(_) if !wanted.any_file && !self.extensions.matches(&path) => {
+            Ok(_) if !wanted.any_file && !self.is_media(&path) => {
                 Some(Listing::Skipped { path, reason: Skip::OtherType })
             }
             Ok(found) => Some(self.file(path, &found.canonical, Carried::default())),
@@ -163,12 +175,12 @@ impl Sources {
         if name.as_encoded_bytes().starts_with(b".") {
             return Some(Listing::Skipped { path, reason: Skip::Hidden });
         }
-        let is_video = self.extensions.matches(&path);
+        let is_media = self.is_media(&path);
         if file_type.is_symlink() {
             match files::look(&path) {
                 Ok(found) => (file_type, canonical) = (found.file_type, found.canonical),
                 // Without an extension it may have led to a folder of videos.
-                Err(failure) if is_video || path.extension().is_none() => {
+                Err(failure) if is_media || path.extension().is_none() => {
                     return Some(self.failed(failure));
                 }
                 Err(_) => return Some(Listing::Skipped { path, reason: Skip::OtherType }),
@@ -180,7 +192,7 @@ impl Sources {
             }
             return Some(Listing::Skipped { path, reason: Skip::Subfolder });
         }
-        if !is_video {
+        if !is_media {
             return Some(Listing::Skipped { path, reason: Skip::OtherType });
         }
         Some(self.file(path, &canonical, Carried::default()))

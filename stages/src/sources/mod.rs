@@ -28,7 +28,7 @@ use curate_schemas::{Micros, SourceId};
 use thiserror::Error;
 
 pub use self::{
-    config::{IdFrom, InputConfig, Problem, SourceConfigError, VIDEO_EXTENSIONS},
+    config::{IMAGE_EXTENSIONS, IdFrom, InputConfig, Problem, SourceConfigError, VIDEO_EXTENSIONS},
     listing::{Sources, open},
     manifest::ManifestError,
 };

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use curate_media::{ClipForm, Limits, copy_clip, probe};
+use curate_media::{Access, ClipForm, copy_clip, probe};
 use curate_schemas::{Span, rescale};
 
 use crate::support::{Seen, decode, frame_sums, make, shared_media};
@@ -11,18 +11,18 @@ use crate::support::{Seen, decode, frame_sums, make, shared_media};
 fn check(path: &Path, whole: &[Seen], from: usize, to: usize, sums: Option<&[(i64, String)]>) {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     println!("{name} {from}..{to}");
-    let info = probe(path, &Limits::default()).unwrap();
+    let info = probe(path, &Access::default()).unwrap();
     let base = info.video.time_base;
     let last = whole[whole.len() - 1].pts;
     let end = whole.get(to).map_or(last + 1, |frame| frame.pts);
     let span = Span { start: whole[from].pts, end, time_base: base };
-    let clip = copy_clip(path, &span, &Limits::default()).unwrap();
-    let again = copy_clip(path, &span, &Limits::default()).unwrap();
+    let clip = copy_clip(path, &span, &Access::default()).unwrap();
+    let again = copy_clip(path, &span, &Access::default()).unwrap();
     assert!(clip == again, "{name} {from}..{to}: other bytes the second time");
     assert_eq!(clip.frames as usize, to - from, "{name} {from}..{to}");
 
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(format!("clip.{}", clip.form.extension()));
+    let file = folder.path().join(format!("clip.{}", clip.form.extension().unwrap()));
     fs::write(&file, &clip.bytes).unwrap();
     let shown = decode(&file);
     let is_exact = clip.form == ClipForm::Mp4 || info.video.codec == "vp8";
@@ -30,7 +30,7 @@ fn check(path: &Path, whole: &[Seen], from: usize, to: usize, sums: Option<&[(i6
     let shown = &shown[skip..];
     let shown = if is_exact { shown } else { &shown[..to - from] };
     assert_eq!(shown.len(), to - from, "{name} {from}..{to}: number of frames");
-    let about = probe(&file, &Limits::default()).unwrap();
+    let about = probe(&file, &Access::default()).unwrap();
     assert_eq!(about.video.orientation, info.video.orientation);
     assert_eq!((about.video.width, about.video.height), (info.video.width, info.video.height));
     let zero = if is_exact { 0 } else { shown[0].pts };
@@ -57,7 +57,7 @@ fn check(path: &Path, whole: &[Seen], from: usize, to: usize, sums: Option<&[(i6
 fn check_file(path: &Path, with_ffmpeg: bool) {
     let whole = decode(path);
     let n = whole.len();
-    let stream = probe(path, &Limits::default()).unwrap().video.index;
+    let stream = probe(path, &Access::default()).unwrap().video.index;
     let sums = with_ffmpeg.then(|| frame_sums(path, stream));
     check(path, &whole, n / 3 + 1, n * 2 / 3, sums.as_deref());
     check(path, &whole, 0, n / 5 + 1, None);
@@ -122,9 +122,9 @@ fn sample_files() {
 fn what_cannot_be_cut_truly_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = make(folder.path(), "a.mp4", "-f lavfi -i testsrc2=s=64x64:d=2");
-    let base = probe(&path, &Limits::default()).unwrap().video.time_base;
+    let base = probe(&path, &Access::default()).unwrap().video.time_base;
     let kind = |start, end, time_base| {
-        copy_clip(&path, &Span { start, end, time_base }, &Limits::default()).unwrap_err().kind()
+        copy_clip(&path, &Span { start, end, time_base }, &Access::default()).unwrap_err().kind()
     };
     assert_eq!(kind(10, 10, base), "mux");
     assert_eq!(kind(1 << 40, 1 << 41, base), "mux");

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use curate_media::{DecodeOptions, Decoder, Limits, MediaError, Stats, probe};
+use curate_media::{Access, DecodeOptions, Decoder, MediaError, Stats, probe};
 
 use crate::support::{ffmpeg_frames, make, shared_media};
 
@@ -26,7 +26,7 @@ fn compare(folder: &Path) {
     paths.sort();
     let mut differences = Vec::new();
     for path in paths.iter().filter(|path| path.extension().is_none_or(|end| end != "json")) {
-        let found = probe(path, &Limits::default());
+        let found = probe(path, &Access::default());
         let name = path.file_name().unwrap().to_string_lossy();
         let ours = count(path, 2);
         match &ours {

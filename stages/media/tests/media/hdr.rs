@@ -1,7 +1,7 @@
 //! High dynamic range against FFmpeg's own filters, and pixels that are not square.
 
 use curate_media::{
-    Converter, DecodeOptions, Decoder, Filter, Limits, Size, probe, resize, sum_abs_diff,
+    Access, Converter, DecodeOptions, Decoder, Filter, Size, probe, resize, sum_abs_diff,
 };
 
 use crate::support::{ffmpeg, make, shared_media};
@@ -75,7 +75,7 @@ fn real_hdr_clips_are_shown_as_ffmpegs_filters_show_them() {
     ] {
         let path = media.join("clips").join(name);
         let (width, height) = {
-            let info = probe(&path, &Limits::default()).unwrap();
+            let info = probe(&path, &Access::default()).unwrap();
             (info.video.width, info.video.height)
         };
         // Shrinking samples is not shrinking light; where the picture is smooth it hardly shows.
@@ -92,7 +92,7 @@ fn pixels_that_are_not_square_are_shown_as_wide_as_players_do() {
     let wanted = (1024, 576);
     for name in ["a.mp4", "a.mkv"] {
         let path = make(folder.path(), name, line);
-        let info = probe(&path, &Limits::default()).unwrap();
+        let info = probe(&path, &Access::default()).unwrap();
         assert_eq!((info.video.width, info.video.height), (720, 576));
         assert_eq!((info.video.display_width, info.video.display_height), wanted, "{name}");
         let mut decoder = Decoder::open(&path, &DecodeOptions::default()).unwrap();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use curate_media::{DecodeOptions, Decoder, Limits, Orientation, copy_clip, probe};
+use curate_media::{Access, DecodeOptions, Decoder, Orientation, copy_clip, probe};
 use curate_schemas::{Span, TimeBase};
 
 use crate::support::make;
@@ -21,17 +21,17 @@ fn any_path_can_be_opened() {
     for name in [&b"caf\xe9 \xff.mp4"[..], b"http:x.mp4", b"a%03d.mp4", b"-i", b"pipe:0"] {
         let path = folder.path().join(OsStr::from_bytes(name));
         fs::copy(&plain, &path).unwrap();
-        let info = probe(&path, &Limits::default()).unwrap();
+        let info = probe(&path, &Access::default()).unwrap();
         assert_eq!((info.video.width, info.video.height), (64, 64));
         let span = Span { start: 0, end: 5120, time_base: info.video.time_base };
-        copy_clip(&path, &span, &Limits::default()).unwrap();
+        copy_clip(&path, &span, &Access::default()).unwrap();
     }
 }
 
 #[test]
 fn unreadable_files_have_kinds() {
     let folder = tempfile::tempdir().unwrap();
-    let kind = |path: &Path| probe(path, &Limits::default()).unwrap_err().kind();
+    let kind = |path: &Path| probe(path, &Access::default()).unwrap_err().kind();
     assert_eq!(kind(&folder.path().join("absent.mp4")), "io");
     assert_eq!(kind(folder.path()), "io");
     let empty = folder.path().join("empty.mp4");
@@ -55,20 +55,20 @@ fn unreadable_files_have_kinds() {
 fn limits_stop_every_call() {
     let folder = tempfile::tempdir().unwrap();
     let path = make(folder.path(), "a.mp4", "-f lavfi -i testsrc2=s=64x64:d=2");
-    let late = Limits::within(Duration::ZERO);
+    let late = Access::within(Duration::ZERO);
     let cancel = Arc::new(AtomicBool::new(true));
-    let cancelled = Limits { deadline: None, cancel: Some(Arc::clone(&cancel)) };
+    let cancelled = Access { cancel: Some(Arc::clone(&cancel)), ..Access::default() };
     let span = Span { start: 0, end: 5120, time_base: TimeBase { num: 1, den: 12_800 } };
-    for (limits, kind) in [(late, "timeout"), (cancelled, "cancelled")] {
-        assert_eq!(probe(&path, &limits).unwrap_err().kind(), kind);
-        assert_eq!(copy_clip(&path, &span, &limits).unwrap_err().kind(), kind);
-        let options = DecodeOptions { limits, ..DecodeOptions::default() };
+    for (access, kind) in [(late, "timeout"), (cancelled, "cancelled")] {
+        assert_eq!(probe(&path, &access).unwrap_err().kind(), kind);
+        assert_eq!(copy_clip(&path, &span, &access).unwrap_err().kind(), kind);
+        let options = DecodeOptions { access, ..DecodeOptions::default() };
         assert_eq!(Decoder::open(&path, &options).err().unwrap().kind(), kind);
     }
 
     cancel.store(false, std::sync::atomic::Ordering::Relaxed);
-    let limits = Limits { deadline: None, cancel: Some(Arc::clone(&cancel)) };
-    let options = DecodeOptions { limits, ..DecodeOptions::default() };
+    let access = Access { cancel: Some(Arc::clone(&cancel)), ..Access::default() };
+    let options = DecodeOptions { access, ..DecodeOptions::default() };
     let mut decoder = Decoder::open(&path, &options).unwrap();
     assert!(decoder.next_frame().unwrap().is_some());
     cancel.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -84,7 +84,7 @@ fn a_probe_says_what_the_file_is() {
         "-f lavfi -i testsrc2=s=128x72:r=30000/1001:d=2 -f lavfi -i sine=d=2 -c:v libx264 \
          -color_trc bt709 -colorspace bt709 -color_range tv",
     );
-    let info = probe(&path, &Limits::default()).unwrap();
+    let info = probe(&path, &Access::default()).unwrap();
     assert!(info.has_audio);
     assert!(info.container.contains("mp4"));
     assert!((info.duration_s.unwrap() - 2.0).abs() < 0.1);
@@ -111,7 +111,7 @@ fn a_probe_says_what_the_file_is() {
         "rotate=90".as_ref(),
         turned.as_os_str(),
     ]);
-    let video = probe(&turned, &Limits::default()).unwrap().video;
+    let video = probe(&turned, &Access::default()).unwrap().video;
     assert_eq!((video.display_width, video.display_height), (72, 128));
     assert_eq!(video.orientation.rotation % 180, 90);
 }

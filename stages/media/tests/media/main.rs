@@ -10,9 +10,12 @@
 )]
 
 mod clips;
+mod colors;
 mod counts;
 mod hdr;
 mod limits;
 mod parts;
 mod pictures;
+mod sources;
 mod support;
+mod transcode;

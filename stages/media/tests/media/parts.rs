@@ -2,12 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
-use curate_media::{Limits, Segment, segments};
+use curate_media::{Access, Segment, segments};
 
 use crate::support::{decode, decode_part, make, shared_media};
 
 fn check(path: &Path, length: Duration, at_least: usize) {
-    let parts = segments(path, length, &Limits::default()).unwrap();
+    let parts = segments(path, length, &Access::default()).unwrap();
     assert!(parts.len() >= at_least, "{path:?}: {parts:?}");
     assert_eq!(parts.first().unwrap().start, None);
     assert_eq!(parts.last().unwrap().end, None);
@@ -51,7 +51,7 @@ fn segments_join_to_the_whole() {
 fn a_short_file_is_one_segment() {
     let folder = tempfile::tempdir().unwrap();
     let path = make(folder.path(), "a.mp4", "-f lavfi -i testsrc2=s=64x64:d=3 -g 10");
-    let parts = segments(&path, Duration::from_secs(60), &Limits::default()).unwrap();
+    let parts = segments(&path, Duration::from_secs(60), &Access::default()).unwrap();
     assert_eq!(parts, [Segment::default()]);
 }
 

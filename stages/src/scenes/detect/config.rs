@@ -1,20 +1,21 @@
 //! The settings of detection passes, and how a detector is made of them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Delta, Detector, Kind,
     adaptive::Adaptive,
     content::Content,
-    given::{Fixed, Keyframe},
+    given::{Fixed, Keyframe, Listed, Missing},
     likeness::{Feature, Likeness},
     threshold::{FadeTo, Threshold},
 };
 
 /// Weight of each component of a [`Delta`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Weights {
     /// Weight of the hue.
@@ -49,7 +50,7 @@ impl Weights {
 }
 
 /// How a shortest scene is enforced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FlashFilter {
     /// Cuts that follow each other too quickly are merged into one at the end of the commotion.
@@ -60,7 +61,7 @@ pub enum FlashFilter {
 }
 
 /// One detection pass over the frames.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum DetectorConfig {
     /// A cut where the score reaches a fixed threshold.
@@ -158,6 +159,18 @@ pub enum DetectorConfig {
         #[serde(default = "min_scene_frames")]
         min_scene_frames: u64,
     },
+    /// A cut where a scene of the source's cut list starts or ends. Of a source called `NAME.mp4`
+    /// that is `NAME-Scenes.csv` or `NAME.csv` (as PySceneDetect writes them) or `NAME.edl`; the
+    /// source's id may stand for the name. A list that has changed does not cut again what is in
+    /// the table.
+    List {
+        /// The folder of the lists, relative to the recipe. Default: each video's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<PathBuf>,
+        /// What becomes of a video without a list.
+        #[serde(default)]
+        missing: Missing,
+    },
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -235,6 +248,15 @@ impl DetectorConfig {
     }
 
     /// What is wrong with the settings.
+    /// Whether it may be shown key frames and the stretches that they make suspicious.
+    pub(in crate::scenes) fn works_on_key_frames(&self) -> bool {
+        match self {
+            Self::Content { frame_skip, .. } => *frame_skip == 0,
+            Self::Fixed { .. } | Self::Keyframe { .. } | Self::List { .. } => true,
+            _ => false,
+        }
+    }
+
     pub(in crate::scenes) fn faults(&self) -> Vec<&'static str> {
         let mut faults = Vec::new();
         let mut require = |is_met: bool, fault| {
@@ -285,12 +307,13 @@ impl DetectorConfig {
             Self::Fixed { seconds } => {
                 require(fits(seconds) && seconds > 0.0, "`seconds` must be a number above 0");
             }
-            Self::Keyframe { .. } => {}
+            Self::Keyframe { .. } | Self::List { .. } => {}
         }
         faults
     }
 
-    /// A detector at the start of a stream.
+    /// A detector at the start of a stream. That of a `list` belongs to no source and cuts nowhere;
+    /// the split reads the list of each source.
     #[must_use]
     pub fn build(&self) -> Detector {
         Detector(match *self {
@@ -347,6 +370,7 @@ impl DetectorConfig {
             Self::Keyframe { min_scene_frames } => {
                 Kind::Keyframe(Keyframe { min_frames: min_scene_frames, last_cut: None })
             }
+            Self::List { .. } => Kind::Listed(Listed::default()),
         })
     }
 }

@@ -1,4 +1,21 @@
-//! Cuts that no picture decides: at fixed distances, and at the codec's key frames.
+//! Cuts that no picture decides: at fixed distances, at the codec's key frames, and where a list
+//! says (`cuts/` reads it).
+
+use std::collections::VecDeque;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What becomes of a video without a cut list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// It fails, and the reason says where a list was looked for.
+    #[default]
+    Fail,
+    /// It gets no cuts from a list.
+    Ignore,
+}
 
 /// State of the `fixed` detector: a cut every so many seconds from the first frame on.
 #[derive(Clone, Debug)]
@@ -40,5 +57,23 @@ impl Keyframe {
             self.last_cut = Some(frame);
         }
         cut.then_some(frame)
+    }
+}
+
+/// State of the `list` detector: cuts at given times.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listed {
+    /// In order, in seconds: the first frame that is not before such a time is a cut.
+    pub(super) times_s: VecDeque<f64>,
+}
+
+impl Listed {
+    pub(super) fn push(&mut self, frame: u64, now: f64) -> Option<u64> {
+        let mut cut = None;
+        while self.times_s.front().is_some_and(|time| *time <= now) {
+            self.times_s.pop_front();
+            cut = Some(frame);
+        }
+        cut
     }
 }

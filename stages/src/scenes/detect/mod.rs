@@ -1,6 +1,6 @@
 //! Cut detectors after PySceneDetect 0.7.2, equal to them on the same frames (`tests/scenes.rs`
-//! compares them side by side): `content`, `adaptive`, `threshold`, `hash` and `histogram`; and two
-//! that need no picture, `fixed` and `keyframe`.
+//! compares them side by side): `content`, `adaptive`, `threshold`, `hash` and `histogram`; and three
+//! that need no picture, `fixed`, `keyframe` and `list`.
 //!
 //! `content` and `adaptive` share a score, how much a frame differs from the one before it (mean
 //! absolute difference of hue, saturation and value, in HSV as OpenCV computes it), computed once
@@ -21,12 +21,13 @@ use curate_media::{MediaError, Picture};
 use self::{
     adaptive::Adaptive,
     content::Content,
-    given::{Fixed, Keyframe},
+    given::{Fixed, Keyframe, Listed},
     likeness::Likeness,
     threshold::Threshold,
 };
 pub use self::{
     config::{DetectorConfig, FlashFilter, Weights},
+    given::Missing,
     threshold::FadeTo,
 };
 
@@ -84,9 +85,15 @@ enum Kind {
     Likeness(Likeness),
     Fixed(Fixed),
     Keyframe(Keyframe),
+    Listed(Listed),
 }
 
 impl Detector {
+    /// One that cuts at the first frame at or after each of these times, in seconds and in order.
+    pub(in crate::scenes) fn at(times_s: Vec<f64>) -> Self {
+        Self(Kind::Listed(Listed { times_s: times_s.into() }))
+    }
+
     /// Takes the next frame; gives the first frame of a new scene when one was found (not
     /// necessarily this frame).
     ///
@@ -105,6 +112,7 @@ impl Detector {
             },
             Kind::Fixed(fixed) => fixed.push(frame, seen.seconds),
             Kind::Keyframe(keyframe) => keyframe.push(frame, seen.is_key),
+            Kind::Listed(listed) => listed.push(frame, seen.seconds),
         })
     }
 
@@ -115,7 +123,7 @@ impl Detector {
             Kind::Content(content, _) => content.settled(frame),
             Kind::Adaptive(adaptive) => (frame + 1).saturating_sub(adaptive.window as u64),
             Kind::Threshold(threshold) => threshold.settled(frame),
-            Kind::Likeness(_) | Kind::Fixed(_) | Kind::Keyframe(_) => frame + 1,
+            Kind::Likeness(_) | Kind::Fixed(_) | Kind::Keyframe(_) | Kind::Listed(_) => frame + 1,
         }
     }
 

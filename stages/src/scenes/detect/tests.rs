@@ -9,7 +9,7 @@ fn seen(score: f64) -> Seen {
     Seen { deltas: vec![(0, delta)], ..Seen::default() }
 }
 
-fn cuts(config: DetectorConfig, scores: &[f64]) -> Vec<u64> {
+fn cuts(config: &DetectorConfig, scores: &[f64]) -> Vec<u64> {
     let mut detector = config.build();
     (0_u64..).zip(scores).filter_map(|(i, s)| detector.push(i, &seen(*s)).unwrap()).collect()
 }
@@ -19,14 +19,14 @@ fn content_cuts_where_the_threshold_is_reached() {
     let mut scores = vec![0.0; 60];
     scores[20] = 27.0;
     scores[40] = 26.9;
-    assert_eq!(cuts(DetectorConfig::default(), &scores), [20]);
+    assert_eq!(cuts(&DetectorConfig::default(), &scores), [20]);
 }
 
 #[test]
 fn a_cut_in_the_first_scene_is_not_found_too_early() {
     let mut scores = vec![0.0; 60];
     scores[10] = 90.0;
-    assert_eq!(cuts(DetectorConfig::default(), &scores), [0_u64; 0]);
+    assert_eq!(cuts(&DetectorConfig::default(), &scores), [0_u64; 0]);
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn adaptive_forgives_steady_movement() {
         weights: Weights::default(),
     };
     let mut scores = vec![40.0; 60];
-    assert_eq!(cuts(adaptive, &scores), [0_u64; 0]);
+    assert_eq!(cuts(&adaptive, &scores), [0_u64; 0]);
     scores[30] = 200.0;
-    assert_eq!(cuts(adaptive, &scores), [30]);
+    assert_eq!(cuts(&adaptive, &scores), [30]);
 }
 
 /// A grey picture of one level.
@@ -109,7 +109,7 @@ fn key_frames_are_cuts_when_scenes_are_long_enough() {
 #[test]
 fn settings_that_mean_nothing_are_named() {
     let faults = |text: &str| toml::from_str::<DetectorConfig>(text).unwrap().faults();
-    for good in ["content", "adaptive", "threshold", "hash", "histogram", "keyframe"] {
+    for good in ["content", "adaptive", "threshold", "hash", "histogram", "keyframe", "list"] {
         assert_eq!(faults(&format!("kind = '{good}'")), [""; 0], "{good}");
     }
     for bad in [

@@ -3,13 +3,14 @@
 //! One rule is ours: a source may stay dark for hours, and nothing of it could leave memory while
 //! its next cut is open. A dark stretch of [`LONGEST_FADE`] frames is therefore taken as over.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Dark frames after which a fade is settled although no fade-in has come.
 pub(super) const LONGEST_FADE: u64 = 1500;
 
 /// Which side of the threshold counts as faded out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FadeTo {
     /// Below the threshold: fades to black.

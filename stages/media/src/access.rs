@@ -1,4 +1,5 @@
-//! How long a call may take, and how it is stopped from outside.
+//! How a file is opened: which of its tracks, how long a call may take, and how it is stopped from
+//! outside.
 //!
 //! A damaged file or a dead network mount can hold a reader for ever. FFmpeg asks a callback
 //! between reads whether to give up; the same test runs between packets here, so a stream of
@@ -17,9 +18,12 @@ use std::{
 
 use crate::MediaError;
 
-/// When to give up; the default never does.
+/// Which track to open, and when to give up; the default takes the best one and never does.
 #[derive(Clone, Debug, Default)]
-pub struct Limits {
+pub struct Access {
+    /// Number of the video track, from 0 in the file's order; cover art does not count. `None`
+    /// takes the best one: decodable, more than a still, marked as default, largest, first.
+    pub track: Option<u32>,
     /// The longest time without progress: for [`probe`](crate::probe),
     /// [`copy_clip`](crate::copy_clip) and [`Decoder::open`](crate::Decoder::open) the whole
     /// call, for [`Decoder::next_frame`](crate::Decoder::next_frame) one frame, for
@@ -29,40 +33,40 @@ pub struct Limits {
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
-impl Limits {
-    /// Limits with only a deadline.
+impl Access {
+    /// The best track, with only a deadline.
     #[must_use]
     pub const fn within(deadline: Duration) -> Self {
-        Self { deadline: Some(deadline), cancel: None }
+        Self { track: None, deadline: Some(deadline), cancel: None }
     }
 }
 
-/// The running side of [`Limits`]: what FFmpeg's interrupt callback looks at.
+/// The running side of [`Access`]: what FFmpeg's interrupt callback looks at.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    limits: Limits,
+    access: Access,
     born: Instant,
     /// Microseconds after `born`; the maximum means no deadline.
     until_micros: AtomicU64,
 }
 
 impl Watch {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let watch = Self { limits, born: Instant::now(), until_micros: AtomicU64::new(u64::MAX) };
+    pub(crate) fn new(access: Access) -> Self {
+        let watch = Self { access, born: Instant::now(), until_micros: AtomicU64::new(u64::MAX) };
         watch.arm();
         watch
     }
 
     /// Starts the deadline again.
     pub(crate) fn arm(&self) {
-        let until = self.limits.deadline.map_or(u64::MAX, |deadline| {
+        let until = self.access.deadline.map_or(u64::MAX, |deadline| {
             u64::try_from((self.born.elapsed() + deadline).as_micros()).unwrap_or(u64::MAX)
         });
         self.until_micros.store(until, Ordering::Relaxed);
     }
 
     fn is_cancelled(&self) -> bool {
-        self.limits.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+        self.access.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 
     fn is_late(&self) -> bool {
@@ -76,13 +80,13 @@ impl Watch {
             return Err(MediaError::Cancelled);
         }
         if self.is_late() {
-            return Err(MediaError::Timeout { after: self.limits.deadline.unwrap_or_default() });
+            return Err(MediaError::Timeout { after: self.access.deadline.unwrap_or_default() });
         }
         Ok(())
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The value for `AVIOInterruptCB`; `self` must not move while FFmpeg holds it.
@@ -106,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_deadline_passes_and_is_armed_again() {
-        let watch = Watch::new(Limits::within(Duration::from_millis(20)));
+        let watch = Watch::new(Access::within(Duration::from_millis(20)));
         assert!(watch.check().is_ok());
         std::thread::sleep(Duration::from_millis(30));
         assert_eq!(watch.check().unwrap_err().kind(), "timeout");
@@ -117,9 +121,10 @@ mod tests {
     #[test]
     fn cancelling_wins_over_time() {
         let cancel = Arc::new(AtomicBool::new(false));
-        let watch = Watch::new(Limits {
+        let watch = Watch::new(Access {
             deadline: Some(Duration::ZERO),
             cancel: Some(Arc::clone(&cancel)),
+            ..Access::default()
         });
         assert_eq!(watch.check().unwrap_err().kind(), "timeout");
         cancel.store(true, Ordering::Relaxed);

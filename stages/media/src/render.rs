@@ -1,0 +1,163 @@
+//! Frames as they are shown: the pictures that go into a transcoded clip.
+//!
+//! Upright, with square pixels, over black where they are transparent, without HDR, all in one
+//! size and pixel format. FFmpeg's own filters do it at full size and depth, in the order in which
+//! least is lost: size first, then light, then depth. A frame that is as wanted already passes
+//! untouched. The YUV matrix stays as it is; full range becomes limited, as half of all readers
+//! take it for that anyway.
+
+use ffmpeg_next::ffi;
+
+use crate::{
+    Encoding, Frame, MediaError, Orientation, Size, color,
+    filter::Chain,
+    frame::AvFrame,
+    tone::{Curve, Hdr},
+};
+
+/// Renders the frames of one clip.
+pub(crate) struct Renderer {
+    /// What every frame becomes.
+    size: Size,
+    format: ffi::AVPixelFormat,
+    format_name: String,
+    chain: Option<Chain>,
+}
+
+/// The size at which a picture of this shown size is stored: even sides, as 4:2:0 wants them.
+fn stored_size((width, height): (u32, u32), short_side: Option<u32>) -> Size {
+    let even = |side: u32| (side & !1).max(2);
+    let short = width.min(height);
+    match short_side {
+        Some(wanted) if short > wanted => {
+            let scaled = |side: u32| {
+                let side = u64::from(side) * u64::from(wanted);
+                let pairs = (side + u64::from(short)) / (2 * u64::from(short));
+                u32::try_from(pairs * 2).unwrap_or(u32::MAX).max(2)
+            };
+            Size::new(scaled(width), scaled(height))
+        }
+        _ => Size::new(even(width), even(height)),
+    }
+}
+
+impl Renderer {
+    /// A renderer for a clip that begins with `first`.
+    pub(crate) fn new(first: &Frame, encoding: &Encoding) -> Result<Self, MediaError> {
+        let format = encoding.format().ok_or_else(|| MediaError::Encode {
+            reason: format!("no pixel format {}", encoding.pixel_format),
+        })?;
+        let size = stored_size(first.display_size(), encoding.short_side);
+        Ok(Self { size, format, format_name: encoding.pixel_format.clone(), chain: None })
+    }
+
+    /// The frame as it goes into the clip.
+    pub(crate) fn render(&mut self, frame: &Frame) -> Result<AvFrame, MediaError> {
+        let colors = color::of_frame(frame.av());
+        let is_fitting = frame.av().format == self.format as i32
+            && frame.orientation == Orientation::default()
+            && frame.pixel_aspect == crate::PixelAspect::SQUARE
+            && Size::new(frame.width(), frame.height()) == self.size
+            && Hdr::of(frame.av()).is_none()
+            && !colors.is_full_range;
+        let mut shown = if is_fitting {
+            let mut same = AvFrame::new()?;
+            same.refer_to(frame.owner())?;
+            same
+        } else {
+            if self.chain.as_ref().is_none_or(|chain| !chain.takes(frame.av())) {
+                let about = (frame.time_base, frame.pixel_aspect);
+                self.chain = Some(Chain::new(frame.av(), about, &self.filters(frame))?);
+            }
+            let failed = || MediaError::Filter {
+                during: "rendering",
+                reason: "a frame went in and none came out".to_owned(),
+            };
+            let chain = self.chain.as_mut().ok_or_else(failed)?;
+            chain.push(Some(frame.owner()))?;
+            chain.pull()?.ok_or_else(failed)?
+        };
+        // What nobody named is named now, so that readers do not have to guess.
+        shown.name_colors(frame, colors);
+        Ok(shown)
+    }
+
+    /// FFmpeg's words for what must be done to frames like this one.
+    fn filters(&self, frame: &Frame) -> String {
+        let mut filters = Vec::new();
+        // As stored: sides are turned at the end.
+        let stored = if frame.orientation.swaps_sides() { self.size.turned() } else { self.size };
+        let is_rgb = frame.is_rgb();
+        let colors = color::of_frame(frame.av());
+        let is_resized = self.is_resized(frame, stored);
+        if frame.has_alpha() {
+            filters
+                .push("format=yuva444p|gbrap|yuva444p10|gbrap10,premultiply=inplace=1".to_owned());
+        }
+        let Size { width, height } = stored;
+        if let Some(hdr) = Hdr::of(frame.av()) {
+            let range = if colors.is_full_range { "pc" } else { "tv" };
+            let transfer = match hdr.curve {
+                Curve::Pq => "smpte2084",
+                Curve::Hlg => "arib-std-b67",
+            };
+            let (primaries, matrix) =
+                if hdr.is_wide { ("2020", "2020_ncl") } else { ("709", "709") };
+            filters.push(format!(
+                "zscale=w={width}:h={height}:f=lanczos:rin={range}:tin={transfer}:pin={primaries}:\
+                 min={matrix}:t=linear:npl=100,format=gbrpf32le,zscale=p=709,\
+                 tonemap=tonemap=hable:desat=0:peak={},zscale=t=709:m=709:r=tv,format={}",
+                hdr.peak, self.format_name
+            ));
+        } else {
+            let matrix = if is_rgb {
+                "in_range=pc:out_color_matrix=bt709".to_owned()
+            } else {
+                let name = colors.matrix.filter_name();
+                let range = if colors.is_full_range { "pc" } else { "tv" };
+                format!("in_range={range}:in_color_matrix={name}:out_color_matrix={name}")
+            };
+            if !is_resized && (frame.width(), frame.height()) != (width, height) {
+                filters.push(format!("crop={width}:{height}:0:0"));
+            }
+            filters.push(format!(
+                "scale={width}:{height}:flags=lanczos+accurate_rnd+full_chroma_int+bitexact:\
+                 {matrix}:out_range=tv,format={}",
+                self.format_name
+            ));
+        }
+        match frame.orientation.rotation {
+            90 => filters.push("transpose=clock".to_owned()),
+            180 => filters.push("hflip,vflip".to_owned()),
+            270 => filters.push("transpose=cclock".to_owned()),
+            _ => {}
+        }
+        if frame.orientation.mirrored {
+            filters.push("hflip".to_owned());
+        }
+        filters.push("setsar=1".to_owned());
+        filters.join(",")
+    }
+
+    /// Whether more changes than an odd row or column.
+    fn is_resized(&self, frame: &Frame, stored: Size) -> bool {
+        let is_near = |side: u32, stored: u32| side == stored || side == stored + 1;
+        frame.pixel_aspect != crate::PixelAspect::SQUARE
+            || !is_near(frame.width(), stored.width)
+            || !is_near(frame.height(), stored.height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_are_even_and_never_enlarged() {
+        assert_eq!(stored_size((853, 481), None), Size::new(852, 480));
+        assert_eq!(stored_size((1920, 1080), Some(512)), Size::new(910, 512));
+        assert_eq!(stored_size((1080, 1920), Some(512)), Size::new(512, 910));
+        assert_eq!(stored_size((320, 240), Some(512)), Size::new(320, 240));
+        assert_eq!(stored_size((1, 1), None), Size::new(2, 2));
+    }
+}

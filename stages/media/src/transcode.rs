@@ -1,0 +1,79 @@
+//! Encodes a span of a file as a clip of its own.
+//!
+//! For clips that a training loader reads often: every frame of the span and no other, each at its
+//! own time, with short ways from key frame to key frame. The pictures are those that the analysis
+//! saw: upright, deinterlaced, in square pixels and ordinary range (`render.rs`). Audio is left out.
+
+use std::path::Path;
+
+use curate_schemas::Span;
+
+use crate::{
+    Access, ClipForm, CopiedClip, DecodeOptions, Decoder, Encoding, Interlaced, MediaError,
+    Segment, SourceKind,
+    clip::{copy_image, in_one_file},
+    encode::Encoder,
+    mux::Like,
+    packet::Packet,
+    render::Renderer,
+};
+
+/// Decodes the frames of `span` (ticks of the stream's time base) and encodes them as an MP4 in
+/// memory. The same span of the same file always gives the same bytes.
+///
+/// # Errors
+/// `encode`, `filter` and `mux` with their reasons; otherwise those of [`Decoder`].
+pub fn transcode_clip(
+    path: &Path,
+    span: &Span,
+    encoding: &Encoding,
+    interlaced: Interlaced,
+    access: &Access,
+) -> Result<CopiedClip, MediaError> {
+    let segment = Segment { start: Some(span.start), end: Some(span.end) };
+    let options = DecodeOptions {
+        threads: 1,
+        access: access.clone(),
+        interlaced,
+        segment: Some(segment),
+        ..DecodeOptions::default()
+    };
+    let mut decoder = Decoder::open(path, &options)?;
+    if decoder.info().kind == SourceKind::Image {
+        return copy_image(path);
+    }
+    let base = decoder.time_base();
+    if span.time_base != base {
+        let other = span.time_base;
+        return Err(MediaError::mux(format!("the span counts in {other}, the stream in {base}")));
+    }
+    let fps = decoder.info().video.avg_fps;
+    let mut packets: Vec<Packet> = Vec::new();
+    let mut running: Option<(Renderer, Encoder)> = None;
+    let mut frames = 0_u32;
+    while let Some(frame) = decoder.next_frame()? {
+        let (renderer, encoder, shown) = match running.take() {
+            Some((mut renderer, encoder)) => {
+                let shown = renderer.render(&frame)?;
+                (renderer, encoder, shown)
+            }
+            None => {
+                let mut renderer = Renderer::new(&frame, encoding)?;
+                let shown = renderer.render(&frame)?;
+                let encoder = Encoder::open(encoding, shown.get(), base, fps)?;
+                (renderer, encoder, shown)
+            }
+        };
+        let (_, encoder) = running.insert((renderer, encoder));
+        encoder.encode(Some((&shown, frame.pts - span.start)), &mut packets)?;
+        frames += 1;
+    }
+    let Some((_, mut encoder)) = running else {
+        return Err(MediaError::mux("no frame lies in the span"));
+    };
+    encoder.encode(None, &mut packets)?;
+    let like = Like::Encoder(&encoder);
+    let length = Span { start: 0, end: span.end - span.start, time_base: base };
+    let bytes = in_one_file(like, packets, &length)?;
+    Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames })
+}

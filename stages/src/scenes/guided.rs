@@ -1,0 +1,133 @@
+//! `scan = "keyframes"`: key pictures first, and whole groups of pictures only where two neighbouring
+//! key pictures differ.
+//!
+//! Quicker than decoding everything where scenes are longer than the distance of key pictures, and
+//! less exact: what happens between two key pictures that look alike, a flash or a very short shot,
+//! is not seen. Times and numbers of pictures stay exact, since they come from packets. Later
+//! stages see key pictures only, so those that compare neighbours cannot run on such a scan.
+
+use curate_media::{Converter, Frame, Group, KeyScan, MediaError, PixelFormat, analysis_size};
+use curate_pipeline::{Emit, FrameNeed, SplitReport, Unit, UnitError};
+
+use super::{
+    detect::DetectorConfig,
+    score::Scorer,
+    split::{Pass, Scenes, report},
+};
+use crate::film::unit_error;
+
+/// Mean difference in hue, saturation and value between two key pictures, 0 to 255, from which on the
+/// pictures between them are looked at: well below any cut, above what standing still makes.
+const DIFFERENT: f64 = 6.0;
+
+/// Whether key pictures give these stages all they need.
+pub(super) fn suffices(need: &FrameNeed) -> bool {
+    need.grid.is_none() && need.pairs.is_none() && need.chain.is_none() && need.vectors.is_none()
+}
+
+/// Compares key pictures.
+struct Keys {
+    small: Converter,
+    scorer: Scorer,
+    seen: u64,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let usual = [DetectorConfig::default()];
+        Self { small: Converter::new(PixelFormat::Bgr8), scorer: Scorer::new(&usual), seen: 0 }
+    }
+
+    /// How much a key picture differs from the last one.
+    fn difference(&mut self, frame: &Frame) -> Result<f64, MediaError> {
+        let size = analysis_size(frame.width(), frame.height());
+        let small = frame.small(&mut self.small, size)?;
+        let seen = self.scorer.push(self.seen, &small, (frame.seconds(), true))?;
+        let delta = seen.deltas.first().map(|(_, delta)| *delta).unwrap_or_default();
+        small.recycle(&mut self.small);
+        self.seen += 1;
+        Ok((delta.hue + delta.saturation + delta.value) / 3.0)
+    }
+}
+
+/// A group and how much its key picture differs from the one before; `None` where that is unknown.
+struct Next {
+    group: Group,
+    difference: Option<f64>,
+}
+
+fn next(scan: &mut KeyScan, keys: &mut Keys) -> Result<Option<Next>, MediaError> {
+    let Some(group) = scan.next_group()? else { return Ok(None) };
+    let difference = group.key.as_ref().map(|key| keys.difference(key)).transpose()?;
+    Ok(Some(Next { group, difference }))
+}
+
+impl Scenes {
+    /// Splits a unit by its key pictures.
+    pub(super) fn split_by_keys(
+        &self,
+        unit: &Unit,
+        out: &mut dyn Emit,
+    ) -> Result<SplitReport, UnitError> {
+        let fail = |error: MediaError| unit_error(&error);
+        let options = self.reader.options(unit);
+        let mut scan = KeyScan::open(&unit.source.path, &options).map_err(fail)?;
+        let mut pass = Pass::new(self, unit, scan.info().clone())?;
+        let mut keys = Keys::new();
+        let mut damage = None;
+        let mut current = next(&mut scan, &mut keys).map_err(fail)?;
+        let mut reported = 0;
+        while let Some(Next { mut group, .. }) = current {
+            let following = match next(&mut scan, &mut keys) {
+                Ok(following) => following,
+                Err(MediaError::Cancelled) => return Err(unit_error(&MediaError::Cancelled)),
+                Err(error) => {
+                    damage = Some(unit_error(&error));
+                    None
+                }
+            };
+            let is_quiet = following
+                .as_ref()
+                .and_then(|next| next.difference)
+                .is_some_and(|difference| difference < DIFFERENT);
+            let next_group = following.as_ref().map(|next| &next.group);
+            match group.key.take().filter(|_| is_quiet) {
+                Some(key) => pass.quiet(key, &group, next_group, out).map_err(fail)?,
+                None => scan
+                    .decode(&group, next_group, &mut |frame| {
+                        pass.frame(frame)?;
+                        pass.emit_settled(out)
+                    })
+                    .map_err(fail)?,
+            }
+            let decoded = scan.stats().frames;
+            out.decoded(decoded - reported);
+            reported = decoded;
+            current = following;
+        }
+        let stats = scan.stats();
+        report(pass, stats, damage, out)
+    }
+}
+
+impl Pass<'_> {
+    /// A key picture, and pictures after it that nobody looks at.
+    fn quiet(
+        &mut self,
+        key: Frame,
+        group: &Group,
+        next: Option<&Group>,
+        out: &mut dyn Emit,
+    ) -> Result<(), MediaError> {
+        let (start, end) = (key.pts, next.map_or(i64::MAX, Group::start));
+        self.frame(key)?;
+        self.emit_settled(out)?;
+        // Those shown before the next key picture may come after it in the stream.
+        let times = group.times.iter().chain(next.into_iter().flat_map(|next| &next.times));
+        for (pts, duration) in times.filter(|(pts, _)| (start + 1..end).contains(pts)) {
+            self.passed(*pts, *duration)?;
+            self.emit_settled(out)?;
+        }
+        Ok(())
+    }
+}

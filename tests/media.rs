@@ -1,0 +1,217 @@
+//! Forms of clips, still pictures and ways of reading, through the real binary.
+
+use std::fs;
+
+use curate_testing::make;
+
+use crate::util::{Folder, Said, curate, scenes_of};
+
+/// Writes a recipe over `videos` from its sections.
+fn recipe(folder: &Folder, name: &str, input: &str, output: &str, rest: &str) -> String {
+    let text = format!(
+        "[input]\npaths = [\"videos\"]\n{input}\n[output]\npath = \"{name}\"\n{output}\n{rest}\n"
+    );
+    let path = format!("{name}.toml");
+    fs::write(folder.path(&path), text).unwrap();
+    folder.text(&path)
+}
+
+const SCENES: &str = "[[stage]]\nkind = \"scenes\"\nmin_s = 2.0";
+
+fn run(recipe: &str, code: i32) -> Said {
+    let said = curate(&["run", recipe]);
+    assert_eq!(said.code, Some(code), "{}", said.err);
+    said
+}
+
+/// The bytes of a clip of the table.
+fn extract(folder: &Folder, out: &str, id: &str) -> Vec<u8> {
+    let path = folder.path("clip");
+    let said = curate(&["extract", &folder.text(out), id, "-o", path.to_str().unwrap()]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn transcoded_clips_have_the_same_bytes_however_many_workers_made_them() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[4, 1, 3]);
+    folder.video("b.mp4", &[5]);
+    let mut bytes: Vec<Vec<Vec<u8>>> = Vec::new();
+    for cpus in [1, 2, 4] {
+        let out = format!("out{cpus}");
+        let output =
+            "form = \"transcode\"\n[output.transcode]\npreset = \"veryfast\"\nkey_every = 8";
+        let rest = format!("[run]\ncpus = {cpus}\n{SCENES}");
+        let said = run(&recipe(&folder, &out, "", output, &rest), 0);
+        assert!(said.err.contains("decoded again to write clips"), "{}", said.err);
+        let ids = folder.rows(&out, "select clip_id from clips where status = 'kept' order by 1");
+        bytes.push(ids.lines().skip(1).map(|id| extract(&folder, &out, id)).collect());
+        let forms = "select distinct video_form from clips where status = 'kept'";
+        assert_eq!(folder.rows(&out, forms).trim(), "video_form\ntranscode");
+    }
+    assert_eq!(bytes[0].len(), 3);
+    assert!(bytes[0] == bytes[1] && bytes[1] == bytes[2]);
+}
+
+#[test]
+fn other_settings_of_the_encoder_are_a_backfill_and_impossible_ones_an_error() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[3]);
+    let with = |crf: &str| {
+        let output = format!(
+            "form = \"transcode\"\n[output.transcode]\npreset = \"ultrafast\"\ncrf = {crf}"
+        );
+        recipe(&folder, "out", "", &output, SCENES)
+    };
+    run(&with("18"), 0);
+    let size = || {
+        let id = folder.rows("out", "select clip_id from clips");
+        extract(&folder, "out", id.lines().nth(1).unwrap()).len()
+    };
+    let large = size();
+    let said = curate(&["run", &with("40")]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.contains("--backfill"), "{}", said.err);
+    let said = curate(&["run", &with("40"), "--backfill"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(size() < large);
+    let said = curate(&["check", &with("99")]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("[output.transcode] crf"), "{}", said.err);
+}
+
+#[test]
+fn bytes_of_dropped_clips_are_stored_where_that_is_asked_for() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[4, 1]);
+    let rest = format!("{SCENES}\n[[stage]]\nkind = \"motion\"\nkeep = {{ min = 0.0 }}");
+    run(&recipe(&folder, "kept", "", "", &rest), 0);
+    run(&recipe(&folder, "all", "", "bytes = \"all\"", &rest), 0);
+    let sql =
+        "select status, video_form, motion_method is null as unmeasured from clips order by 1";
+    assert_eq!(
+        folder.rows("kept", sql).lines().collect::<Vec<_>>(),
+        ["status,video_form,unmeasured", "dropped,,true", "kept,copy,false"]
+    );
+    assert_eq!(
+        folder.rows("all", sql).lines().collect::<Vec<_>>(),
+        ["status,video_form,unmeasured", "dropped,copy,true", "kept,copy,false"],
+        "bytes are stored, and nothing is measured for that"
+    );
+    let dropped = folder.rows("all", "select clip_id from clips where status = 'dropped'");
+    assert!(!extract(&folder, "all", dropped.lines().nth(1).unwrap()).is_empty());
+    // Let in by another threshold, it lacks what was not measured, and nothing else.
+    let said = curate(&["refilter", &folder.text("all"), "--set", "scenes.min_s=0.5"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let path = recipe(&folder, "all", "", "bytes = \"all\"", &rest.replace("2.0", "0.5"));
+    let said = curate(&["run", &path, "--backfill"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let sql = "select count(*) from clips where status = 'kept' and video_form = 'copy' \
+               and motion_method is not null";
+    assert_eq!(folder.rows("all", sql).lines().nth(1), Some("2"));
+    // And a run over it again finds nothing to do.
+    let said = run(&path, 0);
+    assert!(said.err.contains("nothing was decoded"), "{}", said.err);
+    let path = recipe(&folder, "none", "", "bytes = \"none\"", SCENES);
+    run(&path, 0);
+    assert_eq!(
+        folder.rows("none", "select distinct video_form from clips where status = 'kept'").trim(),
+        "video_form\nnone"
+    );
+}
+
+#[test]
+fn still_pictures_are_clips_of_one_frame() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[4]);
+    let videos = folder.path("videos");
+    make(&videos, "b.png", "-f lavfi -i testsrc2=s=640x360 -frames:v 1");
+    make(&videos, "c.gif", "-f lavfi -i testsrc2=s=64x36:r=10:d=4");
+    let rest = format!("{SCENES}\n[[stage]]\nkind = \"motion\"\nkeep = {{ min = 0.01 }}");
+    let said = run(&recipe(&folder, "plain", "", "", &rest), 0);
+    assert!(said.err.contains("left aside: 1 other_type"), "{}", said.err);
+    for form in ["copy", "transcode"] {
+        let output = format!("form = \"{form}\"");
+        run(&recipe(&folder, form, "images = true", &output, &rest), 0);
+        let sql = "select kind, status, video_form, num_frames, width, height, motion is null as still, \
+                   thumb is null as bare from clips order by source_uri";
+        let rows = folder.rows(form, sql);
+        let rows: Vec<&str> = rows.lines().skip(1).collect();
+        assert_eq!(rows[1], "image,kept,image,1,640,360,true,false");
+        assert!(rows[2].starts_with("video,kept,"), "a GIF is video: {}", rows[2]);
+        let id = folder.rows(form, "select clip_id from clips where kind = 'image'");
+        let bytes = extract(&folder, form, id.lines().nth(1).unwrap());
+        assert_eq!(bytes, fs::read(videos.join("b.png")).unwrap());
+    }
+}
+
+#[test]
+fn interlaced_sources_and_tracks_are_read_as_the_recipe_says() {
+    let folder = Folder::new();
+    let fields =
+        "-f lavfi -i testsrc2=s=320x240:r=50:d=4,interlace -c:v libx264 -flags +ildct+ilme";
+    make(&folder.path("videos"), "a.mp4", fields);
+    run(&recipe(&folder, "made", "", "form = \"none\"", SCENES), 0);
+    assert_eq!(folder.rows("made", "select status from clips").lines().nth(1), Some("kept"));
+    let input = "interlaced = \"refuse\"";
+    run(&recipe(&folder, "refused", input, "form = \"none\"", SCENES), 3);
+    let units = folder.rows("refused", "select status, error_kind from units");
+    assert_eq!(units.lines().nth(1), Some("failed,interlaced"));
+    run(&recipe(&folder, "track", "track = 3", "form = \"none\"", SCENES), 3);
+    let units = folder.rows("track", "select status, error_kind from units");
+    assert_eq!(units.lines().nth(1), Some("failed,no_track"));
+    // How sources are read decides which clips there are.
+    let path = recipe(&folder, "made", "track = 0", "form = \"none\"", SCENES);
+    let said = curate(&["run", &path]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+}
+
+#[test]
+fn key_frames_alone_show_the_cuts() {
+    let folder = Folder::new();
+    // Key frames every second and wherever x264 sees a cut; still in between.
+    let codec = "-c:v libx264 -preset veryfast -g 25 -bf 2";
+    let line = scenes_of(&[4, 3, 5, 4], codec).replace("mandelbrot", "smptebars");
+    make(&folder.path("videos"), "a.mp4", &line);
+    let spans = "select start_pts, end_pts, num_frames, thumb is null from clips order by 1";
+    run(&recipe(&folder, "full", "", "form = \"none\"", SCENES), 0);
+    let keys = format!("{SCENES}\nscan = \"keyframes\"");
+    let said = run(&recipe(&folder, "keys", "", "form = \"none\"", &keys), 0);
+    assert_eq!(folder.rows("full", spans), folder.rows("keys", spans));
+    let ratio = said.err.split("source frames: ").nth(1).unwrap();
+    let ratio: f64 = ratio.split(" = ").nth(1).unwrap()[..4].parse().unwrap();
+    assert!(ratio < 0.9, "not everything was decoded: {ratio}");
+
+    let rest = format!("{keys}\n[[stage]]\nkind = \"motion\"");
+    let said = run(&recipe(&folder, "motion", "", "form = \"none\"", &rest), 2);
+    assert!(said.err.contains("scan = \"full\""), "{}", said.err);
+    let rest = format!("{keys}\ndetectors = [{{ kind = \"adaptive\" }}]");
+    let said = run(&recipe(&folder, "adaptive", "", "form = \"none\"", &rest), 2);
+    assert!(said.err.contains("\"keyframes\" works with"), "{}", said.err);
+}
+
+#[test]
+fn a_plan_estimates_without_writing() {
+    let folder = Folder::new();
+    for name in ["a.mp4", "b.mp4", "c.mp4", "d.mp4"] {
+        folder.video(name, &[4, 1]);
+    }
+    let path = recipe(&folder, "out", "", "", SCENES);
+    let said = curate(&["plan", &path, "--sources", "2", "--json"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let plan: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((plan["sources"].as_u64(), plan["sampled_sources"].as_u64()), (Some(4), Some(2)));
+    assert_eq!((plan["clips"].as_f64(), plan["kept"].as_f64()), (Some(8.0), Some(4.0)));
+    assert!((plan["video_seconds"].as_f64().unwrap() - 20.0).abs() < 0.1, "{plan}");
+    let table = plan["table_bytes"].as_f64().unwrap();
+    let videos: u64 = fs::read_dir(folder.path("videos"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(table > 0.3 * videos as f64 && table < 2.0 * videos as f64, "{table} of {videos}");
+    assert!(!folder.path("out").exists());
+    let said = curate(&["plan", &path]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.out.contains("estimate"), "{}", said.out);
+}
