@@ -7,7 +7,19 @@ use curate_media::{
     sum_abs_diff,
 };
 
+use curate_testing::program;
+
 use crate::support::{ffmpeg, shared_media};
+
+/// The YUV matrix that the first frame names, by ffprobe: some codecs only say it there.
+fn named_matrix(path: &Path, stream: usize) -> Option<String> {
+    let mut command = program("ffprobe");
+    command.args(["-v", "quiet", "-read_intervals", "%+#1", "-show_entries", "frame=color_space"]);
+    command.args(["-of", "csv=p=0", "-select_streams", &stream.to_string()]).arg(path);
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let word = said.lines().next()?.trim_matches(',').to_owned();
+    (!word.is_empty() && word != "unknown").then_some(word)
+}
 
 /// Mean difference in levels of the first frames, at a quarter of the size, where how chroma is
 /// stretched hardly shows.
@@ -18,7 +30,7 @@ fn apart(path: &Path) -> f64 {
     let full = Size::new(frame.width(), frame.height());
     let size = Size::new(full.width / 4, full.height / 4);
     let ours = frame.picture(&mut Converter::default(), size, Filter::Area, false).unwrap();
-    let matrix = match info.color_space.as_deref() {
+    let matrix = match named_matrix(path, info.index).as_deref() {
         Some("bt709") => "709",
         Some("smpte170m") => "170m",
         Some("bt470bg") => "470bg",

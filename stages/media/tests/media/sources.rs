@@ -95,6 +95,9 @@ fn a_track_is_the_best_one_or_the_one_that_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let line = "-f lavfi -i testsrc2=s=64x64:d=1 -f lavfi -i testsrc2=s=128x96:d=1 \
                 -map 0:v -map 1:v -c:v libx264";
+    let second = format!("{line} -disposition:v:0 0 -disposition:v:1 default");
+    let second = make(folder.path(), "second.mkv", &second);
+    assert_eq!(probe(&second, &Access::default()).unwrap().video.width, 128, "the default");
     let path = make(folder.path(), "two.mkv", line);
     let width = |track| {
         let access = Access { track, ..Access::default() };
@@ -102,7 +105,7 @@ fn a_track_is_the_best_one_or_the_one_that_was_asked_for() {
     };
     assert_eq!(width(Some(0)).unwrap(), 64);
     assert_eq!(width(Some(1)).unwrap(), 128);
-    assert_eq!(width(None).unwrap(), 128, "the larger one, both being marked as default");
+    assert_eq!(width(None).unwrap(), 64, "the one that is marked as default");
     let error = width(Some(2)).unwrap_err();
     assert_eq!(error.kind(), "no_track");
     assert!(error.to_string().contains("no video track 2: it has 2"), "{error}");
@@ -122,7 +125,7 @@ fn a_track_is_the_best_one_or_the_one_that_was_asked_for() {
 fn transparent_pixels_are_shown_over_black() {
     let folder = tempfile::tempdir().unwrap();
     let source = "-f lavfi -i testsrc2=s=160x120:d=0.2,format=rgba,\
-                  geq=r=r(X,Y):g=g(X,Y):b=b(X,Y):a=255*X/W";
+                  geq=r='r(X\\,Y)':g='g(X\\,Y)':b='b(X\\,Y)':a='255*X/W'";
     let over =
         "color=black:s=160x120:r=25[a];[a][0:v]overlay=format=gbrp:alpha=straight:shortest=1";
     for (name, how, limit) in [
@@ -162,8 +165,13 @@ fn animated_gif_and_webp_are_video() {
     let folder = tempfile::tempdir().unwrap();
     let source = "-f lavfi -i testsrc2=s=64x48:r=10:d=1";
     let gif = make(folder.path(), "a.gif", source);
-    let webp = make(folder.path(), "a.webp", &format!("{source} -c:v libwebp_anim -lossless 1"));
-    let wanted = by_ffmpeg(&make(folder.path(), "a.mkv", &format!("{source} -c:v ffv1")), "null");
+    let webp = make(
+        folder.path(),
+        "a.webp",
+        &format!("{source} -pix_fmt bgra -c:v libwebp_anim -lossless 1"),
+    );
+    let wanted = format!("{source} -pix_fmt bgra -c:v ffv1");
+    let wanted = by_ffmpeg(&make(folder.path(), "a.mkv", &wanted), "null");
     assert!(is_animated_webp(&webp) && !is_animated_webp(&gif));
     for path in [&gif, &webp] {
         let info = probe(path, &Access::default()).unwrap();
@@ -178,7 +186,7 @@ fn animated_gif_and_webp_are_video() {
     }
     for (index, frame) in decoded(&webp, &DecodeOptions::default()).iter().enumerate() {
         let off = apart(&picture(frame).data, &wanted[index * 64 * 48 * 3..][..64 * 48 * 3]);
-        assert!(off < 3.0, "frame {index}: {off} levels away");
+        assert!(off < 0.5, "frame {index}: {off} levels away");
     }
     let span = Span { start: 0, end: 500, time_base: TimeBase { num: 1, den: 1000 } };
     let error = copy_clip(&webp, &span, &Access::default()).unwrap_err();
@@ -216,13 +224,17 @@ fn stills_are_one_frame_and_upright() {
     let folder = tempfile::tempdir().unwrap();
     let source = "-f lavfi -i testsrc2=s=120x80 -frames:v 1";
     for name in ["a.png", "a.bmp", "a.tiff", "a.jpg", "a.webp"] {
-        let path = make(folder.path(), name, source);
+        // TIFF would be YUV otherwise, of which FFmpeg and the file think differently.
+        let pixels = if name == "a.tiff" { " -pix_fmt rgb24" } else { "" };
+        let path = make(folder.path(), name, &format!("{source}{pixels}"));
         let info = probe(&path, &Access::default()).unwrap();
         assert_eq!(info.kind, SourceKind::Image, "{name}");
         let frames = decoded(&path, &DecodeOptions::default());
         assert_eq!(frames.len(), 1, "{name}");
         let off = apart(&picture(&frames[0]).data, &by_ffmpeg(&path, "null"));
-        assert!(off < 1.5, "{name}: {off} levels away from ffmpeg");
+        // The colours of this picture are sharper than 4:2:0 can say: how they are stretched shows.
+        let limit = if ["a.jpg", "a.webp"].contains(&name) { 3.0 } else { 1.5 };
+        assert!(off < limit, "{name}: {off} levels away from ffmpeg");
         let span = Span { start: 0, end: 1, time_base: info.video.time_base };
         let clip = copy_clip(&path, &span, &Access::default()).unwrap();
         assert_eq!(clip.bytes, fs::read(&path).unwrap(), "{name}: a still is its own clip");
@@ -243,7 +255,7 @@ fn stills_are_one_frame_and_upright() {
         fs::write(&path, turned(&jpeg, number)).unwrap();
         let frames = decoded(&path, &DecodeOptions::default());
         let off = apart(&picture(&frames[0]).data, &by_ffmpeg(&upright, filter));
-        assert!(off < 1.5, "orientation {number}: {off} levels away from ffmpeg's {filter}");
+        assert!(off < 3.0, "orientation {number}: {off} levels away from ffmpeg's {filter}");
     }
 }
 

@@ -40,7 +40,8 @@ fn check(path: &Path, from: usize, to: usize, encoding: &Encoding, limit: f64) {
         transcode_clip(path, &span, encoding, how, &Access::default()).unwrap()
     };
     let clip = once();
-    assert!(clip == once(), "{name}: other bytes the second time");
+    let again = once();
+    assert!(clip == again, "{name}: other bytes the second time");
     assert_eq!((clip.form, clip.skip_frames), (ClipForm::Mp4, 0), "{name}");
     assert_eq!(clip.frames as usize, to.min(source.len()) - from, "{name}");
 
@@ -86,8 +87,10 @@ fn spans_of_made_files() {
         ("irregular.mkv", "-vf select=not(mod(n\\,3))+gt(n\\,20) -vsync vfr -c:v libx264 -crf 10"),
     ] {
         let path = make(folder.path(), name, &format!("{source} {how}"));
-        check(&path, 0, 1000, &quick(), 4.0);
-        check(&path, 7, 19, &quick(), 4.0);
+        // An odd row is cut off, which moves what is shrunk by half a pixel.
+        let limit = if name == "odd.mkv" { 7.0 } else { 4.0 };
+        check(&path, 0, 1000, &quick(), limit);
+        check(&path, 7, 19, &quick(), limit);
     }
 }
 
