@@ -72,7 +72,8 @@ fn lacks(plan: &Plan, clip: &Clip) -> Vec<usize> {
         if stage.kind == BYTES {
             stores && (differs || is_bare)
         } else {
-            *place <= reaches && differs && !stage.config.writes().is_empty()
+            // One that only judges has nothing to measure, but has not judged this clip.
+            *place <= reaches && differs
         }
     });
     lacking.map(|(index, _)| index).collect()
@@ -90,7 +91,8 @@ pub(crate) async fn needs(store: &Store, plan: &Plan) -> Result<Needs, StoreErro
     let mut needs = Needs::default();
     let mut clips = store.clips(&names, None).await?;
     while let Some(batch) = clips.next_batch().await? {
-        for clip in batch {
+        for mut clip in batch {
+            forget_bytes(&mut clip);
             let lacking = lacks(plan, &clip);
             needs.failed += u64::from(clip.get(c::STATUS).is_some_and(|word| word == "failed"));
             if lacking.is_empty() {
@@ -128,7 +130,10 @@ impl Needs {
     pub(crate) fn describe(&self, plan: &Plan) -> String {
         let lines = self.stages.iter().map(|(index, (stale, missing))| {
             let stage = &plan.stages[*index];
-            let columns = stage.config.writes().join(", ");
+            let columns = match stage.config.writes() {
+                [] => "it only judges".to_owned(),
+                columns => columns.join(", "),
+            };
             let mut words = Vec::new();
             if *stale > 0 {
                 words.push(format!("{stale} clips measured with other settings"));

@@ -72,9 +72,6 @@ pub(crate) fn with_settings(judge: &Json, sets: &[String]) -> anyhow::Result<Jso
         let wrong = |why: String| UsageError(format!("--set {set}: {why}"));
         let (path, value) =
             set.split_once('=').ok_or_else(|| wrong("write it like motion.min=0.03".to_owned()))?;
-        if !named.insert(path.trim()) {
-            return Err(wrong(format!("{} is set twice; say which is meant", path.trim())).into());
-        }
         let mut path = path.trim().split('.');
         let kind = path.next().unwrap_or_default();
         let keys: Vec<&str> = path.collect();
@@ -94,7 +91,11 @@ pub(crate) fn with_settings(judge: &Json, sets: &[String]) -> anyhow::Result<Jso
             return Err(wrong(format!("say which setting of `{kind}`, such as {kind}.min")).into());
         }
         let value = parse(value.trim()).map_err(wrong)?;
-        put(&mut stage["settings"], &keys, value);
+        let place = format!("{kind}.{}", put(&mut stage["settings"], &keys, value));
+        if named.contains(&place) {
+            return Err(wrong(format!("{place} is set twice; say which is meant")).into());
+        }
+        named.insert(place);
     }
     Ok(judge)
 }
@@ -119,24 +120,25 @@ fn parse(text: &str) -> Result<Json, String> {
         .ok_or_else(|| format!("`{text}` is not a value"))
 }
 
-/// Writes a nested setting. `min` and `max` of a stage with a `keep` range mean that range.
-fn put(settings: &mut Json, keys: &[&str], value: Json) {
+/// Writes a nested setting and says which. `min` and `max` of a stage with a `keep` range mean that
+/// range.
+fn put(settings: &mut Json, keys: &[&str], value: Json) -> String {
     if !settings.is_object() {
         *settings = Json::Object(Map::new());
     }
-    let Some(object) = settings.as_object_mut() else { return };
+    let Some(object) = settings.as_object_mut() else { return keys.join(".") };
     let (first, rest) = match keys {
         [key @ ("min" | "max")] if object.contains_key("keep") && !object.contains_key(*key) => {
             ("keep", &[*key][..])
         }
         [first, rest @ ..] => (*first, rest),
-        [] => return,
+        [] => return String::new(),
     };
     if rest.is_empty() {
         object.insert(first.to_owned(), value);
-    } else {
-        put(object.entry(first).or_insert(Json::Null), rest, value);
+        return first.to_owned();
     }
+    format!("{first}.{}", put(object.entry(first).or_insert(Json::Null), rest, value))
 }
 
 /// The stages for thresholds that were moved, which must make sense; `judge` is brought into the
@@ -201,6 +203,9 @@ mod tests {
         let error = with_settings(&judge, &["motoin.min=1".to_owned()]).unwrap_err();
         assert!(error.to_string().contains("no stage `motoin`"), "{error}");
         assert!(with_settings(&judge, &["probe=1".to_owned()]).is_err());
+        let twice = ["motion.keep.min=0.1".to_owned(), "motion.min=0.2".to_owned()];
+        let error = with_settings(&judge, &twice).unwrap_err();
+        assert!(error.to_string().contains("motion.keep.min is set twice"), "{error}");
         assert!(with_settings(&judge, &["probe.min_fps".to_owned()]).is_err());
     }
 }

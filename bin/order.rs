@@ -28,6 +28,8 @@ const RAREST: f64 = 0.5 / CLIPS as f64;
 struct Looker<'a> {
     plan: &'a Plan,
     stop: &'a Stop,
+    /// The run's own: a person may not want to wait.
+    outer: &'a Stop,
     seen: usize,
     rejected: BTreeMap<&'static str, u64>,
 }
@@ -53,6 +55,9 @@ impl Sink for Looker<'_> {
     fn discard(&mut self, _ticket: u64) {}
 
     fn tick(&mut self) -> Result<(), RunError> {
+        if self.outer.is_draining() {
+            self.stop.now();
+        }
         Ok(())
     }
 }
@@ -80,7 +85,8 @@ pub(crate) fn by_cost(
     plan: &mut Plan,
     (sources, reading): (Sources, Reading),
     provenance: &Provenance,
-) -> Result<(), RunError> {
+    outer: &Stop,
+) -> anyhow::Result<()> {
     if plan.stages.len() < 4 {
         return Ok(()); // a split, one filter and the bytes
     }
@@ -88,16 +94,21 @@ pub(crate) fn by_cost(
     probe.stages.pop();
     probe.run.score = Score::All;
     let stop = Stop::default();
-    let mut looker = Looker { plan: &probe, stop: &stop, seen: 0, rejected: BTreeMap::new() };
+    let mut looker =
+        Looker { plan: &probe, stop: &stop, outer, seen: 0, rejected: BTreeMap::new() };
     let units = units(sources, reading);
     let report = curate_pipeline::run(&probe, provenance, units, &mut looker, &NoObserver, &stop)?;
+    if outer.is_draining() {
+        anyhow::bail!("stopped while looking for the order of stages; run the same command again");
+    }
     let (seen, rejected) = (looker.seen.max(1) as f64, looker.rejected);
     let mut ranked: Vec<(f64, &'static str, f64, f64)> = report
         .stages
         .iter()
         .skip(1)
         .map(|stage| {
-            let seconds = stage.busy_s / stage.clips.max(1) as f64;
+            // The engine counts clips of finished units; the probe ends in the middle of some.
+            let seconds = stage.busy_s / seen;
             let share = rejected.get(stage.kind).copied().unwrap_or(0) as f64 / seen;
             (seconds / share.max(RAREST), stage.kind, seconds, share)
         })

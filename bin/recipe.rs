@@ -143,6 +143,8 @@ impl Recipe {
                 .report("unit_minutes", "must be a positive number of minutes, at most a million");
         }
         let clip = output.clip();
+        clip.validate(&mut problems);
+        problems.enter("[output]");
         if document.output.contains_key("transcode") && clip.form != Form::Transcode {
             problems.report("transcode", "these settings are not used").help =
                 Some("write: form = \"transcode\"".to_owned());

@@ -9,7 +9,7 @@ use std::{
 
 use curate_media::{Access, MediaError, Segment, segments};
 use curate_pipeline::{Planned, Reading, SourceRef, Stop, Unit, UnitError};
-use curate_schemas::{Micros, UnitId};
+use curate_schemas::{Micros, SourceId, UnitId};
 use curate_stages::sources::{Listing, Source, Sources};
 use curate_store::{LedgerEntry, StoreError};
 use serde_json::json;
@@ -81,8 +81,10 @@ pub(crate) type Forget<'a> = &'a (dyn Fn(&UnitId) -> Result<(), StoreError> + Sy
 /// What is done, and whether bad units are to be done again.
 pub(crate) struct Known<'a> {
     pub(crate) done: Done,
-    /// How a bad unit is taken out of the table, just before it is handed to the engine.
-    pub(crate) retry: Option<Forget<'a>>,
+    /// How a unit is taken out of the table, just before it is handed to the engine.
+    pub(crate) forget: Option<Forget<'a>>,
+    /// Whether bad units are done again.
+    pub(crate) retry: bool,
 }
 
 /// Which units this process works on.
@@ -149,17 +151,24 @@ impl<'a> Units<'a> {
     /// Counts a unit of so many bytes that is done; `false` when it is to be worked on.
     fn count_done(&self, unit: &UnitId, bytes: u64) -> bool {
         let Some(is_bad) = self.known.done.units.get(unit).copied() else { return false };
-        if is_bad && let Some(forget) = self.known.retry {
-            match forget(unit) {
-                Ok(()) => return false,
-                Err(error) => say(&format!("cannot try unit {unit} again: {error}")),
-            }
+        if is_bad && self.known.retry && self.forget(unit) {
+            return false;
         }
         self.progress.skip(bytes);
         let mut listed = self.listed();
         listed.done += 1;
         listed.done_badly += u64::from(is_bad);
         true
+    }
+
+    /// Takes a unit out of the table; whether that worked.
+    fn forget(&self, unit: &UnitId) -> bool {
+        let Some(forget) = self.known.forget else { return false };
+        let forgotten = forget(unit);
+        if let Err(error) = &forgotten {
+            say(&format!("cannot try unit {unit} again: {error}"));
+        }
+        forgotten.is_ok()
     }
 
     /// The places where a source may be split. A passing fault is tried again, as a unit is.
@@ -190,8 +199,13 @@ impl<'a> Units<'a> {
             self.listed().changed += 1;
             self.progress.event(&json!({ "event": "source_changed", "uri": source.uri }));
         }
+        // When it could not be read at all, it was recorded by its place alone.
+        let unread = UnitId::new(&SourceId::from_location(&source.uri, 0, None), 0);
+        if source.bytes > 0 && self.known.done.units.contains_key(&unread) {
+            self.forget(&unread);
+        }
         // A source whose units are all done is not looked into.
-        if self.known.retry.is_none()
+        if !self.known.retry
             && let Some((done, total)) = self.known.done.sources.get(id.as_str())
             && *total > 0
             && done >= total

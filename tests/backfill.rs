@@ -139,3 +139,67 @@ fn kills_leave_whole_units_and_the_rerun_completes() {
         assert_eq!(folder.canonical("out"), wanted, "after kill {kill}");
     }
 }
+
+#[test]
+fn a_new_stage_that_only_judges_is_pointed_out_and_judges_every_clip() {
+    let folder = Folder::new();
+    videos(&folder);
+    let bare = recipe(&folder, "bare.toml", "out", "");
+    assert_eq!(run(&bare, &[]).code, Some(0));
+    let probe = "[[stage]]\nkind = \"probe\"\nmin_fps = 30\n";
+    let full = recipe(&folder, "full.toml", "out", probe);
+    let refused = run(&full, &[]);
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    assert!(
+        refused.err.contains("probe: 6 clips not measured (it only judges)"),
+        "{}",
+        refused.err
+    );
+    let filled = run(&full, &["--backfill"]);
+    assert_eq!(filled.code, Some(0), "{}", filled.err);
+    assert!(filled.err.contains("0 frames decoded"), "{}", filled.err);
+    let sql = "select status, drop_stage, count(*) as n from clips group by 1, 2 order by 1, 2";
+    let rows = folder.rows("out", sql);
+    assert!(rows.contains("dropped,probe,6") && !rows.contains("kept"), "{rows}");
+    let again = run(&full, &[]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+}
+
+#[test]
+fn clips_that_were_measured_although_rejected_do_not_make_the_recipe_another() {
+    let folder = Folder::new();
+    videos(&folder);
+    let path = folder.recipe("all.toml", "out", "score = \"all\"");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}{}", motion("keep = { min = 9.0 }"))).unwrap();
+    assert_eq!(run(&path, &[]).code, Some(0));
+    let said = curate(&["refilter", &folder.text("out"), "--set", "motion.min=0"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let said = run(&path, &["--judge", "table"]);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.err.contains("clip: 6 clips not measured"), "{}", said.err);
+    let said = run(&path, &["--judge", "table", "--backfill"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+}
+
+#[test]
+fn another_file_of_the_same_size_is_not_measured_in_the_place_of_the_first() {
+    let folder = Folder::new();
+    let first = folder.video("a.mp4", &[9]);
+    let bare = recipe(&folder, "bare.toml", "out", "");
+    assert_eq!(run(&bare, &[]).code, Some(0));
+    let size = std::fs::read(&first).unwrap().len();
+    let mut other = std::fs::read(folder.video("a.mp4", &[4])).unwrap();
+    // Padded with a box that readers pass over.
+    let room = size - other.len();
+    other.extend(u32::try_from(room).unwrap().to_be_bytes());
+    other.extend(b"free");
+    other.resize(size, 0);
+    std::fs::write(&first, other).unwrap();
+    let full = recipe(&folder, "full.toml", "out", &motion(""));
+    let filled = run(&full, &["--backfill"]);
+    assert_eq!(filled.code, Some(3), "{}", filled.err);
+    assert!(filled.err.contains("it is not the file they were cut from"), "{}", filled.err);
+    let measured = "select count(*) from clips where motion_method is not null";
+    assert_eq!(folder.rows("out", measured).lines().nth(1), Some("0"));
+}

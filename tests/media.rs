@@ -128,7 +128,7 @@ fn still_pictures_are_clips_of_one_frame() {
     let videos = folder.path("videos");
     make(&videos, "b.png", "-f lavfi -i testsrc2=s=640x360 -frames:v 1");
     make(&videos, "c.gif", "-f lavfi -i testsrc2=s=64x36:r=10:d=4");
-    let rest = format!("{SCENES}\n[[stage]]\nkind = \"motion\"\nkeep = {{ min = 0.01 }}");
+    let rest = format!("{SCENES}\n[[stage]]\nkind = \"motion\"\nkeep = {{ min = 0.0 }}");
     let said = run(&recipe(&folder, "plain", "", "", &rest), 0);
     assert!(said.err.contains("left aside: 1 other_type"), "{}", said.err);
     for form in ["copy", "transcode"] {

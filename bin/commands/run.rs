@@ -104,15 +104,17 @@ pub(crate) fn execute(
     };
     if recipe.plan.run.order == Order::Cost && !recipe.out.join("clips.lance").exists() {
         let sources = (recipe.sources_by_location()?, recipe.reading());
-        order::by_cost(&mut recipe.plan, sources, &provenance)?;
+        order::by_cost(&mut recipe.plan, sources, &provenance, &stop)?;
     }
     let (store, mut unfinished) = runtime.block_on(open_table(recipe, options))?;
-    let (recipe, plan) = (&*recipe, &recipe.plan);
     let lease = runtime.block_on(Lease::acquire(&recipe.out, &run_id))?;
-    let ledger = runtime.block_on(async {
+    let (ledger, table) = runtime.block_on(async {
         store.recover(Some(&lease)).await?;
-        store.ledger().await
+        Ok::<_, StoreError>((store.ledger().await?, store.meta().await?))
     })?;
+    // They may have been moved by whoever had the table until now.
+    follow_judge(recipe, options.judge, &table)?;
+    let (recipe, plan) = (&*recipe, &recipe.plan);
     recipe.record(lease.dir().path())?;
 
     let scope = Scope {
@@ -149,7 +151,7 @@ pub(crate) fn execute(
     if options.retry {
         done.mark_bad(runtime.block_on(backfill::units_with_failed_clips(&store))?);
     }
-    let known = Known { done, retry: if options.retry { Some(&forget) } else { None } };
+    let known = Known { done, forget: Some(&forget), retry: options.retry };
     let (units, listed) = Units::new(recipe.sources()?, known, scope, stop.clone(), &progress);
     let mut sink = TableSink::new(&store, &lease, runtime.clone(), &plan.run);
     let ran = curate_pipeline::run(plan, &provenance, units, &mut sink, &progress, &stop);
@@ -213,11 +215,7 @@ async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<(St
     let table = store.meta().await?;
     check_split(recipe, &table)?;
     follow_order(recipe, &table);
-    match options.judge {
-        Some(JudgeBy::Table) => recipe.judge_by(&table.judge)?,
-        Some(JudgeBy::File) => {}
-        None => check_judge(recipe, &table)?,
-    }
+    follow_judge(recipe, options.judge, &table)?;
     if !options.backfill {
         let needs = backfill::needs(&store, &recipe.plan).await?;
         if needs.is_another_recipe(&recipe.plan, &table.judge) {
@@ -238,6 +236,16 @@ async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<(St
         unfinished = needs.clips + needs.failed;
     }
     Ok((store, unfinished))
+}
+
+/// Has the recipe judge as it is to: by the table's thresholds, by its own, or by its own if they
+/// are the table's.
+fn follow_judge(recipe: &mut Recipe, by: Option<JudgeBy>, table: &TableMeta) -> anyhow::Result<()> {
+    match by {
+        Some(JudgeBy::Table) => recipe.judge_by(&table.judge),
+        Some(JudgeBy::File) => Ok(()),
+        None => check_judge(recipe, table),
+    }
 }
 
 /// Adds up the sources' bytes beside the run, for the progress bar.

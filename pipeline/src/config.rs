@@ -127,7 +127,9 @@ fn explain(path: &str, message: &str, table: &toml::Table) -> (String, String, O
     if message.starts_with("missing field")
         && let Some(missing) = quoted.first()
     {
-        return ((*missing).to_owned(), "this setting is required".to_owned(), None);
+        // In a list the path does not say which key it was.
+        let problem = format!("`{missing}` is required");
+        return ((*missing).to_owned(), problem, None);
     }
     if message.starts_with("unknown variant")
         && let Some((unknown, known)) = quoted.split_first()

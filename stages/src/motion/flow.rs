@@ -107,13 +107,26 @@ impl<S: FlowSource> PairFlow<S> {
                     (&pair.first, if far { pair.farthest() } else { &pair.near })
                 })
                 .collect();
-            let pairs: Vec<_> = gaps
-                .iter()
-                .map(|(first, later)| FlowPair { first, second: &later.frame })
-                .collect();
+            let mut moving = Vec::with_capacity(gaps.len());
+            let mut pairs = Vec::with_capacity(gaps.len());
+            for (at, (first, later)) in gaps.iter().enumerate() {
+                // Networks see things move in a picture that shows nothing.
+                if first.rgb == later.frame.rgb {
+                    let still = vec![0.0; first.width as usize * first.height as usize];
+                    let field = Field::dense(first.width, first.height, &still, &still);
+                    take(places[at], Ok(reducer.reduce(&field, later.gap_s)));
+                } else {
+                    moving.push(at);
+                    pairs.push(FlowPair { first, second: &later.frame });
+                }
+            }
+            if pairs.is_empty() {
+                continue;
+            }
             source.flow(&pairs, &mut |index, field| {
-                let stats = field.map(|field| reducer.reduce(&field, gaps[index].1.gap_s));
-                take(places[index], stats);
+                let at = moving[index];
+                let stats = field.map(|field| reducer.reduce(&field, gaps[at].1.gap_s));
+                take(places[at], stats);
             })?;
         }
         Ok(())

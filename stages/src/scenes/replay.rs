@@ -117,13 +117,16 @@ impl Split for Again {
         sampler.finish(0, starts(clips.peek())).map_err(fail)?;
         let mut index = 0;
         let mut lost = 0_usize;
+        // Frames of the clip under way.
+        let mut found = 0_i32;
         while clips.peek().is_some() {
             let frame = film.next_frame(out);
             let pts = frame.as_ref().map_or(i64::MAX, |frame| frame.pts);
             while let Some(clip) = clips.next_if(|clip| span(clip).is_none_or(|s| s.end <= pts)) {
                 sampler.place_before(index).map_err(fail)?;
                 let picked = sampler.finish(index, starts(clips.peek())).map_err(fail)?;
-                if picked.grid.is_empty() {
+                let counted = std::mem::take(&mut found);
+                if picked.grid.is_empty() || clip.get(c::NUM_FRAMES) != Some(&counted) {
                     lost += 1;
                     continue;
                 }
@@ -134,6 +137,7 @@ impl Split for Again {
                 out.clip(clip, frames).map_err(stopped)?;
             }
             let Some(frame) = frame else { break };
+            found += i32::from(pts >= starts(clips.peek()));
             sampler.push(index, frame).map_err(fail)?;
             index += 1;
             // It lies before the end of the clip under way.

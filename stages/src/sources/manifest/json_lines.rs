@@ -19,13 +19,19 @@ const MAX_LINE_BYTES: u64 = 16 << 20;
 
 pub(super) fn columns(path: &Path) -> Result<Vec<String>, ManifestError> {
     let mut columns = BTreeSet::new();
-    for (_, line) in Lines::open(path)?.take(LOOK_AT) {
+    let mut first_fault = None;
+    for (number, line) in Lines::open(path)?.take(LOOK_AT) {
         match line {
             Ok(object) => columns.extend(object.into_iter().map(|(name, _)| name)),
-            // Reported with its number when the rows are read.
-            Err(RowError::Bad(_)) => {}
+            // Reported with its number when the rows are read, if there are any.
+            Err(RowError::Bad(message)) => {
+                first_fault.get_or_insert(format!("line {number}: {message}"));
+            }
             Err(RowError::Broken(message)) => return Err(io::Error::other(message).into()),
         }
+    }
+    if let (true, Some(fault)) = (columns.is_empty(), first_fault) {
+        return Err(io::Error::other(fault).into());
     }
     Ok(columns.into_iter().collect())
 }
