@@ -55,7 +55,9 @@ def shown_size(stream):
     if int(num) > 0 and int(den or 0) > 0:
         width = int(width * int(num) / int(den) + 0.5)
     turned = [data["rotation"] for data in stream.get("side_data_list", []) if "rotation" in data]
-    return (height, width) if turned and turned[0] % 180 else (width, height)
+    # A matrix of zeros has no rotation, for which ffprobe shows the smallest number.
+    is_turned = turned and abs(turned[0]) <= 360 and turned[0] % 180
+    return (height, width) if is_turned else (width, height)
 
 
 def by_ffmpeg(path, codec):

@@ -268,8 +268,12 @@ mod tests {
     #[test]
     fn slow_pairs_are_looked_at_over_the_long_gap() {
         // The diagonal is 5, so any motion in whole pixels is fast.
-        let items =
-            [item(&[(0, Some(3)), (5, Some(60))]), item(&[]), item(&[(0, None), (0, Some(0))])];
+        let items = [
+            item(&[(0, Some(3)), (5, Some(60))]),
+            item(&[]),
+            item(&[(0, None), (0, Some(0))]),
+            item(&[(5, None), (6, None), (7, None)]),
+        ];
         let items: Vec<&Item> = items.iter().collect();
         let mut method = PairFlow::new(Fake { calls: vec![], batch: 3 }, 4, 0.12);
         let measured: Vec<_> =
@@ -277,11 +281,13 @@ mod tests {
         let speeds: Vec<_> = measured.iter().map(|m| m.as_ref().map(|m| m.speed)).collect();
         let first = (3.0 / 5.0 / 0.12 + 5.0 / 5.0 / 0.04) / 2.0;
         assert!((speeds[0].unwrap() - first).abs() < 1e-9, "{speeds:?}");
-        assert_eq!(speeds[1..], [None, Some(0.0)]);
+        assert_eq!(speeds[1..3], [None, Some(0.0)]);
+        assert!((speeds[3].unwrap() - 6.0 / 5.0 / 0.04).abs() < 1e-9, "{speeds:?}");
         // Pixels as if all gaps were the longer one.
         let px = measured[0].as_ref().unwrap().px_mean;
         assert!((px - (3.0 + 15.0) / 2.0).abs() < 1e-9, "{px}");
-        assert_eq!(method.source.calls, [3, 1, 2]);
+        // Three at a time, and of those the ones whose frames differ.
+        assert_eq!(method.source.calls, [1, 2, 1, 1]);
     }
 
     struct Constant(f64, &'static str, usize);

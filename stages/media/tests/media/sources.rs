@@ -254,7 +254,8 @@ fn stills_are_one_frame_and_upright() {
         fs::write(&path, turned(&jpeg, number)).unwrap();
         let frames = decoded(&path, &DecodeOptions::default());
         let off = apart(&picture(&frames[0]).data, &by_ffmpeg(&upright, filter));
-        assert!(off < 1.5, "orientation {number}: {off} levels away from ffmpeg's {filter}");
+        // Turned, chroma of 4:2:0 is stretched along the other side.
+        assert!(off < 2.5, "orientation {number}: {off} levels away from ffmpeg's {filter}");
     }
 }
 
