@@ -14,7 +14,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -26,6 +26,7 @@ use curate_media::{
 use curate_pipeline::{Document, Problems};
 use curate_schemas::Span;
 use curate_stages::STAGES;
+use curate_testing::program;
 
 /// Files are cut to this length first: more would only be slower.
 const MOST_BYTES: usize = 3 << 20;
@@ -211,7 +212,7 @@ fn parent(arguments: &Arguments) -> Tally {
     let mut tally = Tally::default();
     let mut next = arguments.first;
     while Instant::now() < until && next < arguments.last {
-        let mut command = Command::new("sh");
+        let mut command = program("sh");
         command
             .args(["-c", &format!("ulimit -v {MOST_MEMORY_KIB}; exec \"$0\" \"$@\"")])
             .arg(std::env::current_exe().unwrap())
@@ -224,10 +225,13 @@ fn parent(arguments: &Arguments) -> Tally {
             .stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (send, said) = mpsc::channel();
-        let reader = std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| send.send(line).unwrap_or_default());
-        });
+        let (send, said) = mpsc::sync_channel(64);
+        let reader = std::thread::Builder::new()
+            .name("lines".to_owned())
+            .spawn(move || {
+                lines.map_while(Result::ok).for_each(|line| send.send(line).unwrap_or_default());
+            })
+            .unwrap();
         let mut running = None;
         let reason = loop {
             match said.recv_timeout(HANGING) {

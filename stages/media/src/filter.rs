@@ -139,10 +139,8 @@ impl Chain {
         }
         made.connect(chain)?;
         // SAFETY: a graph whose ends are connected.
-        check(
-            unsafe { (api.avfilter_graph_config)(graph, ptr::null_mut()) },
-            "setting up filters",
-        )?;
+        let code = unsafe { (api.avfilter_graph_config)(graph, ptr::null_mut()) };
+        check(code, "setting up filters")?;
         Ok(made)
     }
 

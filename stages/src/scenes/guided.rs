@@ -106,7 +106,7 @@ impl Scenes {
             current = following;
         }
         let stats = scan.stats();
-        report(pass, stats, damage, out)
+        report(pass, &stats, damage, out)
     }
 }
 

@@ -56,18 +56,18 @@ impl Split for Scenes {
             pass.emit_settled(out).map_err(fail)?;
         }
         let (stats, damage) = film.finish(out);
-        report(pass, stats, damage, out)
+        report(pass, &stats, damage, out)
     }
 }
 
 /// Ends a unit: what is left of it goes out.
 pub(super) fn report(
     mut pass: Pass<'_>,
-    stats: Stats,
+    stats: &Stats,
     damage: Option<UnitError>,
     out: &mut dyn Emit,
 ) -> Result<SplitReport, UnitError> {
-    let damage = damage_of(&stats, pass.frames, damage);
+    let damage = damage_of(stats, pass.frames, damage);
     let is_whole = damage.as_ref().is_none_or(|damage| damage.kind == "concealed");
     let cut_out = match (is_whole, pass.unit.end) {
         (false, _) => Edge::Error,

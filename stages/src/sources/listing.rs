@@ -45,7 +45,7 @@ pub fn open(
         Some(extensions) => Extensions::new(extensions.iter().map(String::as_str)),
         None => Extensions::new(VIDEO_EXTENSIONS.iter().copied()),
     };
-    let images = config.images.then_some(IMAGE_EXTENSIONS).unwrap_or_default();
+    let images = if config.images { IMAGE_EXTENSIONS } else { &[] };
     Ok(Sources {
         recursive: config.recursive,
         id: config.id,
