@@ -95,7 +95,8 @@ def main():
             if workers == cores:
                 walls.append(took)
             rows = clips(curate, out)
-            digests[workers] = digest(extract(curate, out, rows, os.path.join(folder, f"x{workers}")))
+            encoded = extract(curate, out, rows, os.path.join(folder, f"x{workers}"))
+            digests[workers] = digest(encoded)
         for again in range(1, ROUNDS):
             path, out = recipe(folder, f"again{again}", videos, "transcode")
             walls.append(run(curate, path))
@@ -122,7 +123,6 @@ def main():
         path, out = recipe(folder, "copy", videos, "copy")
         run(curate, path)
         copied = extract(curate, out, clips(curate, out), os.path.join(folder, "copied"))
-        encoded = [os.path.join(folder, f"x{cores}", os.path.basename(path)) for path in copied]
         for name, paths in (("copy", copied), ("transcode", encoded)):
             mean, median, tail = reads(bench, paths)
             size = sum(os.path.getsize(path) for path in paths) / 1e6

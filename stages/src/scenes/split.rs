@@ -90,7 +90,7 @@ pub(super) struct Pass<'a> {
     info: SourceInfo,
     analysis: Size,
     small: Converter,
-    scorer: Scorer,
+    pub(super) scorer: Scorer,
     detectors: Vec<Detector>,
     pieces: Pieces,
     sampler: Sampler,
@@ -176,7 +176,6 @@ impl<'a> Pass<'a> {
             settled = settled.min(detector.settled(index));
         }
         self.settled = settled;
-        self.scorer.forget();
         Ok(())
     }
 
