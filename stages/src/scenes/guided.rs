@@ -8,7 +8,7 @@
 //!
 //! Quicker than decoding everything where scenes are longer than the distance of key pictures, and
 //! less exact: what happens between two key pictures that look alike, a flash or a very short shot,
-//! is not seen. Times and numbers of pictures stay exact, since they come from packets. Later
+//! is not seen. Times and numbers of pictures come from packets, so they are as exact as those. Later
 //! stages see key pictures only, so those that compare neighbours cannot run on such a scan.
 
 use curate_media::{Converter, Frame, Group, KeyScan, MediaError, PixelFormat, analysis_size};
