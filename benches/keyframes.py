@@ -10,13 +10,13 @@ two seconds at least, as films are streamed. Both scans read it with the same th
 """
 
 import argparse
-import json
 import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
+
+from curate import first_frames, run, scenes_recipe
 
 CLIPS = ("bbb_0_30.webm", "bbb_1080p30.mp4", "compose_hard17_640x360_25.mp4",
          "cosmos_sintel_trailer_30s.mp4")
@@ -47,26 +47,14 @@ def film(media, folder, name, minutes, options):
 
 def scan(curate, folder, name, video, how):
     """First frames of all scenes but the first; wall and CPU seconds; the report's decode line."""
-    recipe = os.path.join(folder, f"{name}.toml")
-    with open(recipe, "w", encoding="utf-8") as file:
-        file.write(f'[input]\npaths = [{json.dumps(video)}]\n[output]\npath = "{name}"\n'
-                   f'form = "none"\n[[stage]]\nkind = "scenes"\nmax_s = 1e6\nscan = "{how}"\n')
+    recipe, out = scenes_recipe(folder, name, video, f'scan = "{how}"')
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run([curate, "run", recipe], capture_output=True, text=True, check=False)
+    said = run(curate, recipe)
     wall = time.monotonic() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode not in (0, 3):
-        sys.exit(done.stderr)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    sql = "select num_frames from clips order by start_pts"
-    rows = subprocess.run([curate, "query", os.path.join(folder, name), sql, "--format", "csv"],
-                          capture_output=True, text=True, check=True).stdout.split()[1:]
-    cuts, frame = [], 0
-    for count in rows[:-1]:
-        frame += int(count)
-        cuts.append(frame)
-    decoded = [line for line in done.stderr.splitlines() if "frames decoded" in line]
-    return set(cuts), wall, cpu, decoded[0].strip() if decoded else ""
+    decoded = [line for line in said.splitlines() if "frames decoded" in line]
+    return set(first_frames(curate, out)), wall, cpu, decoded[0].strip() if decoded else ""
 
 
 def main():

@@ -17,14 +17,7 @@ import sys
 import tempfile
 import urllib.parse
 
-VIDEO = ("mp4", "mov", "mkv", "webm", "avi", "ts", "flv", "3gp")
-
-
-def rows(curate, out, sql):
-    text = subprocess.run([curate, "query", out, sql, "--format", "json"],
-                          capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
-
+from curate import rows, run
 
 def by_curate(curate, folder):
     """By file name: the unit's and the clips' columns."""
@@ -33,9 +26,7 @@ def by_curate(curate, folder):
         with open(recipe, "w", encoding="utf-8") as file:
             file.write(f'[input]\npaths = [{json.dumps(folder)}]\n[output]\npath = "out"\n'
                        'form = "none"\n[[stage]]\nkind = "scenes"\n')
-        done = subprocess.run([curate, "run", recipe], capture_output=True, text=True, check=False)
-        if done.returncode not in (0, 3):
-            sys.exit(done.stderr)
+        run(curate, recipe)
         out = os.path.join(work, "out")
         name = lambda row: urllib.parse.unquote(row["source_uri"].rsplit("/", 1)[1])
         found = {}

@@ -7,6 +7,7 @@
 Ten and a hundred times the same ten clips (each a file of its own), and ten minutes and an hour of
 one video, made by stream copy. Every run is a process of its own; peak memory is what the system says
 of it. `[run] memory` bounds what is in flight; the base is the peak of a run over one short clip.
+Long videos are worked on five minutes at a time, so that both lengths keep every worker busy.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def measure(curate, folder, name, source, memory):
     recipe = os.path.join(folder, f"{name}.toml")
     with open(recipe, "w", encoding="utf-8") as file:
         file.write(f'[input]\npaths = [{json.dumps(source)}]\n[output]\npath = "{name}"\n'
-                   f'form = "copy"\n[run]\nmemory = "{memory}"\n{STAGES}')
+                   f'form = "copy"\nunit_minutes = 5\n[run]\nmemory = "{memory}"\n{STAGES}')
     start = time.monotonic()
     with open(os.path.join(folder, f"{name}.log"), "w+", encoding="utf-8") as log:
         run = subprocess.Popen([curate, "run", recipe], stdout=log, stderr=log)

@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 
+from curate import first_frames, rows, run, scenes_recipe
+
 
 # By our names, PySceneDetect's commands.
 DETECTORS = {"content": "content", "adaptive": "adaptive", "hash": "hash", "histogram": "hist",
@@ -29,34 +31,20 @@ ENCODINGS = ("compose_hard17_640x360_25.mp4", "compose_hard17_hevc.mp4",
 
 
 def by_curate(curate, video, detector, folder):
-    """Start frames of all scenes but the first, counted by the frames of the clips before."""
-    recipe = os.path.join(folder, "recipe.toml")
-    with open(recipe, "w", encoding="utf-8") as file:
-        file.write(f'[input]\npaths = [{json.dumps(video)}]\n[output]\npath = "{detector}"\n'
-                   f'form = "none"\n[[stage]]\nkind = "scenes"\nmax_s = 1e6\n'
-                   f'detectors = [{{ kind = "{detector}" }}]\n')
-    # 3: a sample whose last frames are damaged is still a sample.
-    done = subprocess.run([curate, "run", recipe], capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 3):
-        sys.exit(done.stderr)
-    sql = "select num_frames from clips order by start_pts"
-    rows = subprocess.run([curate, "query", os.path.join(folder, detector), sql, "--format", "csv"],
-                          capture_output=True, text=True, check=True).stdout.split()[1:]
-    cuts, frame = [], 0
-    for count in rows[:-1]:
-        frame += int(count)
-        cuts.append(frame)
-    return cuts
+    """First frames of all scenes but the first."""
+    settings = f'detectors = [{{ kind = "{detector}" }}]'
+    recipe, out = scenes_recipe(folder, detector, video, settings)
+    run(curate, recipe)
+    return first_frames(curate, out)
 
 
 def cut_times(curate, video):
     """Seconds at which scenes but the first begin."""
     with tempfile.TemporaryDirectory() as folder:
         by_curate(curate, video, "content", folder)
-        sql = "select start_s from clips order by start_pts"
-        rows = subprocess.run([curate, "query", os.path.join(folder, "content"), sql, "--format",
-                               "csv"], capture_output=True, text=True, check=True).stdout.split()
-        return [float(row) for row in rows[2:]]
+        out = os.path.join(folder, "content")
+        found = rows(curate, out, "select start_s from clips order by start_pts")
+        return [row["start_s"] for row in found[1:]]
 
 
 def by_scenedetect(video, detector, folder):

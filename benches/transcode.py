@@ -20,6 +20,8 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from curate import rows, run
+
 STAGE = '[[stage]]\nkind = "scenes"\nmin_s = 1\n'
 ROUNDS = 3
 
@@ -32,26 +34,22 @@ def recipe(folder, name, videos, form, run=""):
     return path, os.path.join(folder, name)
 
 
-def run(curate, path):
+def timed(curate, path):
     start = time.monotonic()
-    done = subprocess.run([curate, "run", path], capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 3):
-        sys.exit(done.stderr)
+    run(curate, path)
     return time.monotonic() - start
 
 
 def clips(curate, out):
     sql = ("select clip_id, source_uri, start_s, end_s, num_frames from clips "
            "where status = 'kept' order by clip_id")
-    text = subprocess.run([curate, "query", out, sql, "--format", "json"],
-                          capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return rows(curate, out, sql)
 
 
-def extract(curate, out, rows, folder):
+def extract(curate, out, kept, folder):
     os.makedirs(folder)
     paths = []
-    for row in rows:
+    for row in kept:
         path = os.path.join(folder, row["clip_id"] + ".mp4")
         subprocess.run([curate, "extract", out, row["clip_id"], "-o", path],
                        capture_output=True, check=True)
@@ -91,20 +89,20 @@ def main():
         digests, walls = {}, []
         for workers in (1, cores):
             path, out = recipe(folder, f"w{workers}", videos, "transcode", f"cpus = {workers}")
-            took = run(curate, path)
+            took = timed(curate, path)
             if workers == cores:
                 walls.append(took)
-            rows = clips(curate, out)
-            encoded = extract(curate, out, rows, os.path.join(folder, f"x{workers}"))
+            kept = clips(curate, out)
+            encoded = extract(curate, out, kept, os.path.join(folder, f"x{workers}"))
             digests[workers] = digest(encoded)
         for again in range(1, ROUNDS):
             path, out = recipe(folder, f"again{again}", videos, "transcode")
-            walls.append(run(curate, path))
-            rows = clips(curate, out)
+            walls.append(timed(curate, path))
+            kept = clips(curate, out)
             digests[f"run {again + 1}"] = digest(
-                extract(curate, out, rows, os.path.join(folder, f"y{again}")))
+                extract(curate, out, kept, os.path.join(folder, f"y{again}")))
         same = len(set(digests.values())) == 1
-        print(f"{len(rows)} clips, {sum(row['num_frames'] for row in rows)} frames")
+        print(f"{len(kept)} clips, {sum(row['num_frames'] for row in kept)} frames")
         print(f"bytes: {'equal' if same else 'DIFFERENT'} in {len(digests)} runs "
               f"(1 and {cores} CPUs): {sorted(set(digests.values()))}")
 
@@ -114,7 +112,7 @@ def main():
             os.makedirs(target)
             start = time.monotonic()
             with ThreadPoolExecutor(cores) as pool:
-                list(pool.map(lambda row: by_ffmpeg(row, target), rows))
+                list(pool.map(lambda row: by_ffmpeg(row, target), kept))
             theirs.append(time.monotonic() - start)
         ours, other = sorted(walls)[len(walls) // 2], sorted(theirs)[ROUNDS // 2]
         print(f"seconds: curate run (detection, cutting, encoding, table) {ours:.2f}, "

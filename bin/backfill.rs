@@ -63,10 +63,10 @@ fn lacks(plan: &Plan, clip: &Clip) -> Vec<usize> {
         ("dropped", Some(stage)) if plan.run.score == Score::Kept => stage,
         _ => last,
     };
-    let identity = &plan.split["identity"];
-    let stores = status == "kept" || (status == "dropped" && identity["bytes"] == "all");
-    let is_bare =
-        identity["form"] != "none" && clip.get(c::VIDEO_FORM).is_none_or(|form| form == "none");
+    let wants_dropped = plan.stages.last().is_some_and(|stage| stage.config.wants_dropped());
+    let stores = status == "kept" || (status == "dropped" && wants_dropped);
+    let is_bare = plan.split["identity"]["form"] != "none"
+        && clip.get(c::VIDEO_FORM).is_none_or(|form| form == "none");
     let lacking = plan.stages.iter().enumerate().skip(1).filter(|(place, stage)| {
         let differs = keys.get(stage.kind).is_none_or(|key| *key != stage.key);
         if stage.kind == BYTES {

@@ -72,7 +72,7 @@ pub(crate) fn default_text(path: &str, form: &str) -> String {
          paths = [{path}]\n\n\
          [output]\n\
          path = \"out\"\n\
-         form = \"{form}\"  # \"copy\", or \"none\" to leave the clips' bytes out of the table\n\n\
+         form = \"{form}\"  # \"copy\", \"transcode\", or \"none\": no bytes in the table\n\n\
          [run]\n\
          # cpus = 0         # 0: all cores\n\
          # memory = \"1GiB\"  # for frames and clips in flight, and merging the table's files\n"
@@ -138,6 +138,10 @@ impl Recipe {
             problems.report("path", "says where the table goes, and is missing").help =
                 Some("write: path = \"out\"".to_owned());
         }
+        if output.path.to_str().is_some_and(|path| path.contains("://")) {
+            let fault = "must be a folder: tables in object stores are not supported yet";
+            problems.report("path", fault).help = Some("write: path = \"out\"".to_owned());
+        }
         if !(output.unit_minutes > 0.0 && output.unit_minutes <= 1e6) {
             problems
                 .report("unit_minutes", "must be a positive number of minutes, at most a million");
@@ -163,9 +167,6 @@ impl Recipe {
         let mut identity =
             json!({ "ids": ids, "unit_minutes": output.unit_minutes, "form": clip.form });
         // What is as ever is left out, so that tables made before there was a choice go on.
-        if clip.all {
-            identity["bytes"] = json!("all");
-        }
         if input.reading() != Reading::default() {
             identity["reading"] = json!(input.reading());
         }

@@ -113,6 +113,14 @@ fn bytes_of_dropped_clips_are_stored_where_that_is_asked_for() {
     // And a run over it again finds nothing to do.
     let said = run(&path, 0);
     assert!(said.err.contains("nothing was decoded"), "{}", said.err);
+    // The other way round: the same table, and bytes are filled in.
+    let path = recipe(&folder, "kept", "", "bytes = \"all\"", &rest);
+    let said = run(&path, 3);
+    assert!(said.err.contains("clip: 1 clips not measured"), "{}", said.err);
+    let said = curate(&["run", &path, "--backfill"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let sql = "select status, video_form from clips order by 1";
+    assert_eq!(folder.rows("kept", sql), "status,video_form\ndropped,copy\nkept,copy\n");
     let path = recipe(&folder, "none", "", "bytes = \"none\"", SCENES);
     run(&path, 0);
     assert_eq!(
@@ -184,11 +192,42 @@ fn key_frames_alone_show_the_cuts() {
     assert!(ratio < 0.9, "not everything was decoded: {ratio}");
 
     let rest = format!("{keys}\n[[stage]]\nkind = \"motion\"");
-    let said = run(&recipe(&folder, "motion", "", "form = \"none\"", &rest), 2);
-    assert!(said.err.contains("scan = \"full\""), "{}", said.err);
+    let path = recipe(&folder, "motion", "", "form = \"none\"", &rest);
+    for verb in ["check", "run"] {
+        let said = curate(&[verb, &path]);
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains("scan = \"full\""), "{}", said.err);
+    }
     let rest = format!("{keys}\ndetectors = [{{ kind = \"adaptive\" }}]");
     let said = run(&recipe(&folder, "adaptive", "", "form = \"none\"", &rest), 2);
     assert!(said.err.contains("\"keyframes\" works with"), "{}", said.err);
+}
+
+#[test]
+fn key_frames_of_open_groups_and_of_fields_show_the_same_clips() {
+    let folder = Folder::new();
+    let videos = folder.path("videos");
+    let open = "keyint=25:open-gop=1";
+    let line = scenes_of(&[4, 3, 4], &format!("-c:v libx264 -x264-params {open} -bf 3"));
+    make(&videos, "h264.mkv", &line);
+    let line = scenes_of(&[4, 3, 4], &format!("-c:v libx265 -x265-params log-level=error:{open}"));
+    make(&videos, "h265.mp4", &line);
+    make(
+        &videos,
+        "fields.mp4",
+        "-f lavfi -i testsrc2=s=320x240:r=50:d=4,interlace -c:v libx264 -g 25 -flags +ildct+ilme",
+    );
+    make(&videos, "a.webp", "-f lavfi -i testsrc2=s=64x48:r=10:d=4 -c:v libwebp_anim");
+    let spans = "select source_uri, start_pts, end_pts, num_frames from clips order by 1, 2";
+    let output = "form = \"none\"\nunit_minutes = 0.05";
+    run(&recipe(&folder, "full", "", output, SCENES), 0);
+    let keys = format!("{SCENES}\nscan = \"keyframes\"");
+    run(&recipe(&folder, "keys", "", output, &keys), 0);
+    assert_eq!(folder.rows("full", spans), folder.rows("keys", spans));
+    run(&recipe(&folder, "refused", "interlaced = \"refuse\"", output, &keys), 3);
+    let failed = "select distinct source_uri, error_kind from units where status = 'failed'";
+    let failed = folder.rows("refused", failed);
+    assert!(failed.contains("fields.mp4,interlaced") && failed.lines().count() == 2, "{failed}");
 }
 
 #[test]

@@ -55,6 +55,10 @@ fn a_wrong_recipe_is_reported_whole() {
     for words in ["did you mean `path`?", "did you mean \"scenes\"?", "nowhere"] {
         assert!(said.err.contains(words), "{words}: {}", said.err);
     }
+    let text = text.replace("pth = \"out\"", "path = \"s3://bucket/out\"");
+    std::fs::write(folder.path("p.toml"), text).unwrap();
+    let said = curate(&["check", &folder.text("p.toml")]);
+    assert!(said.err.contains("object stores are not supported yet"), "{}", said.err);
 }
 
 #[test]

@@ -158,13 +158,14 @@ impl Subject {
     }
 }
 
-fn libraries() -> [Finding; 2] {
+fn libraries() -> [Finding; 3] {
     let versions = versions();
     let parts = versions.libraries.iter().map(|(library, version)| format!("{library} {version}"));
     let parts: Vec<String> = parts.collect();
     [
         Finding::ok("FFmpeg", format!("{} ({})", versions.ffmpeg, parts.join(", "))),
         Finding::ok("OpenCV", versions.opencv),
+        Finding::ok("fonts", "built in: contact sheets need none of the system's"),
     ]
 }
 

@@ -140,6 +140,14 @@ pub(crate) fn plan(path: &Path, sources: u64, as_json: bool) -> anyhow::Result<E
         }
     }
     let sampled = units.len();
+    if sampled == 0 {
+        return Err(UsageError(format!(
+            "nothing can be estimated: none of {} sources that were looked at can be opened; \
+             --sources N looks at more",
+            listed.sample.len()
+        ))
+        .into());
+    }
     say(&format!("measuring on {sampled} of {} sources", listed.sources));
     let provenance = Provenance {
         run_id: "plan".to_owned(),

@@ -140,6 +140,10 @@ impl Plan {
             .iter()
             .skip(1)
             .fold(FrameNeed::default(), |need, (_, config)| need.merge(config.frames()));
+        if let Some((kind, split)) = stages.first() {
+            problems.enter(format!("stage 1 ({kind})"));
+            split.validate_need(&need, problems);
+        }
         let planned = stages.into_iter().zip(keys).map(|((kind, config), key)| {
             let workers = workers(&run, config.as_ref());
             PlannedStage { kind, config, key, workers }

@@ -164,6 +164,8 @@ pub trait StageConfig: fmt::Debug + Send + Sync {
     }
     /// Checks the settings against each other and reports every problem.
     fn validate(&self, _problems: &mut Problems) {}
+    /// Checks the settings of the split against the frames that the stages after it need.
+    fn validate_need(&self, _need: &FrameNeed, _problems: &mut Problems) {}
     /// The thresholds, applied to a measured clip, in the order in which they decide.
     fn checks(&self, _clip: &Clip) -> Vec<Check> {
         Vec::new()

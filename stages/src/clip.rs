@@ -210,7 +210,10 @@ impl Map for Writer {
         let frames = item.clip.get(c::NUM_FRAMES).copied().unwrap_or_default();
         if self.form == Form::Transcode && i64::from(made.frames) != i64::from(frames) {
             let found = made.frames;
-            let message = format!("{found} of the clip's {frames} frames were found again");
+            let message = format!(
+                "{found} frames were found where the clip has {frames}: the times of the file are out \
+                 of order; mend it (ffmpeg -fflags +genpts -i FILE ...), or use form = \"none\""
+            );
             return Err(broken("decode", message));
         }
         let form = match (self.form, made.form) {

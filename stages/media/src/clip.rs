@@ -105,7 +105,7 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     let is_reordered = input.parameters(stream).video_delay > 0
         || packets.windows(2).any(|pair| pair[1].time() < pair[0].time());
     if is_reordered && packets.iter().any(|packet| packet.pts().is_none()) {
-        return Err(MediaError::mux("packets of a reordered stream lack presentation times"));
+        return Err(MediaError::mux("the file does not say when its pictures are shown; form = \"transcode\" does without"));
     }
 
     let is_shown = |packet: &Packet| {
@@ -216,7 +216,9 @@ fn collect(input: &mut Input, span: &Span) -> Result<Vec<Packet>, MediaError> {
     }
     packets.truncate(needed);
     if !packets.iter().any(|packet| packet.time().is_some_and(|time| span.contains(time))) {
-        return Err(MediaError::mux("no packet lies in the span"));
+        return Err(MediaError::mux(
+            "its packets lie outside of what the file shows; form = \"transcode\" does without",
+        ));
     }
     if packets
         .iter()

@@ -4,7 +4,7 @@
 //! are only named. Frame threads are FFmpeg's default and kept: they are what makes decoding use
 //! more than one processor, at the price of a few frames of delay.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 use ffmpeg_next::ffi;
 
@@ -45,7 +45,8 @@ impl Codec {
         options: &DecodeOptions,
     ) -> Result<Self, MediaError> {
         let parameters = input.parameters(stream);
-        let Some(decoder) = find_decoder(parameters) else {
+        let decoder = alpha_decoder(input.stream(stream)).or_else(|| find_decoder(parameters));
+        let Some(decoder) = decoder else {
             return Err(MediaError::UnsupportedCodec { codec: codec_name(parameters) });
         };
         // SAFETY: a plain allocation for a decoder from FFmpeg's own table.
@@ -117,6 +118,27 @@ impl Drop for Codec {
     fn drop(&mut self) {
         // SAFETY: allocated by us and freed once; joins the decoder's threads.
         unsafe { ffi::avcodec_free_context(&raw mut self.context) };
+    }
+}
+
+/// libvpx for VP8 and VP9 with alpha, which comes beside the packets: FFmpeg's own decoders, which
+/// are quicker, leave it out.
+fn alpha_decoder(stream: &ffi::AVStream) -> Option<*const ffi::AVCodec> {
+    // SAFETY: a valid stream's parameters and its metadata, and lookups in FFmpeg's own table; an
+    // entry's value is a string that ends with a zero.
+    unsafe {
+        let name = match (*stream.codecpar).codec_id {
+            ffi::AVCodecID::AV_CODEC_ID_VP8 => c"libvpx",
+            ffi::AVCodecID::AV_CODEC_ID_VP9 => c"libvpx-vp9",
+            _ => return None,
+        };
+        let key = c"alpha_mode".as_ptr();
+        let stated = ffi::av_dict_get(stream.metadata, key, std::ptr::null(), 0);
+        if stated.is_null() || CStr::from_ptr((*stated).value) != c"1" {
+            return None;
+        }
+        let decoder = ffi::avcodec_find_decoder_by_name(name.as_ptr());
+        (!decoder.is_null()).then_some(decoder)
     }
 }
 

@@ -3,13 +3,12 @@
 //! Files lie by omission: most say nothing. An unnamed matrix is taken to be BT.709 for pictures
 //! wider than 1279 or taller than 576 and BT.601 below, the rule of video players (FFmpeg's own
 //! converter takes BT.601 always, so its output differs on unlabelled HD), and BT.2020 for PQ and
-//! HLG. An unnamed range is
-//! limited, except in the `yuvj` formats. PQ and HLG are tone-mapped (`tone.rs`); other curves, log
+//! HLG. An unnamed range is limited, except in the `yuvj` formats. PQ and HLG are tone-mapped (`tone.rs`); other curves, log
 //! among them, are shown as they are, and the `transfer` name says so.
 //!
 //! FFmpeg's enumerations are read as bare numbers, since a file may put any number in them.
 
-use ffmpeg_next::ffi;
+use ffmpeg_next::ffi::{self, AVColorSpace as Space};
 
 use crate::{probe::text, tone::Hdr};
 
@@ -21,64 +20,44 @@ pub(crate) struct Matrix {
     /// swscale's number for it.
     pub(crate) swscale: i32,
     /// FFmpeg's number for it.
-    pub(crate) space: ffi::AVColorSpace,
+    pub(crate) space: Space,
 }
 
-pub(crate) const BT709: Matrix = Matrix {
-    red: 0.2126,
-    blue: 0.0722,
-    swscale: ffi::SWS_CS_ITU709,
-    space: ffi::AVColorSpace::AVCOL_SPC_BT709,
-};
-const BT601: Matrix = Matrix {
-    red: 0.299,
-    blue: 0.114,
-    swscale: ffi::SWS_CS_ITU601,
-    space: ffi::AVColorSpace::AVCOL_SPC_SMPTE170M,
-};
-const BT2020: Matrix = Matrix {
-    red: 0.2627,
-    blue: 0.0593,
-    swscale: ffi::SWS_CS_BT2020,
-    space: ffi::AVColorSpace::AVCOL_SPC_BT2020_NCL,
-};
-const SMPTE240M: Matrix = Matrix {
-    red: 0.212,
-    blue: 0.087,
-    swscale: ffi::SWS_CS_SMPTE240M,
-    space: ffi::AVColorSpace::AVCOL_SPC_SMPTE240M,
-};
-const FCC: Matrix = Matrix {
-    red: 0.30,
-    blue: 0.11,
-    swscale: ffi::SWS_CS_FCC,
-    space: ffi::AVColorSpace::AVCOL_SPC_FCC,
-};
+pub(crate) const BT709: Matrix =
+    Matrix::of((0.2126, 0.0722), ffi::SWS_CS_ITU709, Space::AVCOL_SPC_BT709);
+const BT601: Matrix = Matrix::of((0.299, 0.114), ffi::SWS_CS_ITU601, Space::AVCOL_SPC_SMPTE170M);
+const BT2020: Matrix =
+    Matrix::of((0.2627, 0.0593), ffi::SWS_CS_BT2020, Space::AVCOL_SPC_BT2020_NCL);
+const SMPTE240M: Matrix =
+    Matrix::of((0.212, 0.087), ffi::SWS_CS_SMPTE240M, Space::AVCOL_SPC_SMPTE240M);
+const FCC: Matrix = Matrix::of((0.30, 0.11), ffi::SWS_CS_FCC, Space::AVCOL_SPC_FCC);
 
 impl Matrix {
+    const fn of((red, blue): (f64, f64), swscale: i32, space: Space) -> Self {
+        Self { red, blue, swscale, space }
+    }
+
     /// The word for it in FFmpeg's `scale` filter.
     pub(crate) fn filter_name(&self) -> &'static str {
-        use ffi::AVColorSpace as S;
         match self.space {
-            S::AVCOL_SPC_BT709 => "bt709",
-            S::AVCOL_SPC_BT2020_NCL => "bt2020",
-            S::AVCOL_SPC_SMPTE240M => "smpte240m",
-            S::AVCOL_SPC_FCC => "fcc",
+            Space::AVCOL_SPC_BT709 => "bt709",
+            Space::AVCOL_SPC_BT2020_NCL => "bt2020",
+            Space::AVCOL_SPC_SMPTE240M => "smpte240m",
+            Space::AVCOL_SPC_FCC => "fcc",
             _ => "bt601",
         }
     }
 
     /// The matrix for FFmpeg's colour space number and a stored picture of this size.
     fn new(space: u32, width: u32, height: u32) -> Self {
-        use ffi::AVColorSpace as S;
-        const SPACES: [(S, Matrix); 7] = [
-            (S::AVCOL_SPC_BT709, BT709),
-            (S::AVCOL_SPC_FCC, FCC),
-            (S::AVCOL_SPC_BT470BG, BT601),
-            (S::AVCOL_SPC_SMPTE170M, BT601),
-            (S::AVCOL_SPC_SMPTE240M, SMPTE240M),
-            (S::AVCOL_SPC_BT2020_NCL, BT2020),
-            (S::AVCOL_SPC_BT2020_CL, BT2020),
+        const SPACES: [(Space, Matrix); 7] = [
+            (Space::AVCOL_SPC_BT709, BT709),
+            (Space::AVCOL_SPC_FCC, FCC),
+            (Space::AVCOL_SPC_BT470BG, BT601),
+            (Space::AVCOL_SPC_SMPTE170M, BT601),
+            (Space::AVCOL_SPC_SMPTE240M, SMPTE240M),
+            (Space::AVCOL_SPC_BT2020_NCL, BT2020),
+            (Space::AVCOL_SPC_BT2020_CL, BT2020),
         ];
         let unnamed = if width >= 1280 || height > 576 { BT709 } else { BT601 };
         SPACES

@@ -18,7 +18,7 @@ use crate::{
     frame::Plane,
     mat::{Shape, into_slice, resize_into, view, view_slice},
     scale::Scaler,
-    shrink::{Shrinker, Source},
+    shrink::{Shrinker, Source, Take},
     small::Spare,
     tone::{Hdr, Tone},
     yuv::{Coefficients, to_bgr},
@@ -56,7 +56,27 @@ impl Converter {
     ) -> Result<(), MediaError> {
         let size = size.ints()?;
         for (plane, out) in planes.iter().zip(out) {
-            shrink(plane, out, (&mut self.wide, &mut self.shrinker), size, filter)?;
+            let working = (&mut self.wide, &mut self.shrinker);
+            shrink(plane, out, working, size, (filter, Take::Blend))?;
+        }
+        Ok(())
+    }
+
+    /// As [`shrink`](Self::shrink), linearly, but chroma of less than full size is taken from where
+    /// the pixel's centre lies: what comes of giving each pixel the chroma that covers it before
+    /// shrinking, and half of the memory to read.
+    pub(crate) fn sample(
+        &mut self,
+        planes: &[Plane; 3],
+        out: &mut [Vec<u8>; 3],
+        size: Size,
+    ) -> Result<(), MediaError> {
+        let size = size.ints()?;
+        for (plane, out) in planes.iter().zip(out) {
+            let is_full = (plane.width, plane.height) == (planes[0].width, planes[0].height);
+            let take = if is_full { Take::Blend } else { Take::Nearest };
+            let working = (&mut self.wide, &mut self.shrinker);
+            shrink(plane, out, working, size, (Filter::Linear, take))?;
         }
         Ok(())
     }
@@ -71,7 +91,8 @@ impl Converter {
     ) -> Result<(), MediaError> {
         if let Some(plane) = frame.alpha_plane() {
             let working = (&mut self.wide, &mut self.shrinker);
-            shrink(&plane, &mut self.alpha, working, size.ints()?, filter)?;
+            let how = (filter, Take::Blend);
+            shrink(&plane, &mut self.alpha, working, size.ints()?, how)?;
         } else {
             self.scaler.alpha(frame.av(), size, filter, &mut self.alpha)?;
         }
@@ -151,7 +172,7 @@ fn shrink(
     out: &mut Vec<u8>,
     (wide, shrinker): (&mut Vec<u8>, &mut Shrinker),
     size: (i32, i32),
-    filter: Filter,
+    (filter, take): (Filter, Take),
 ) -> Result<(), MediaError> {
     let (width, height) = size;
     let pixels = width as usize * height as usize;
@@ -165,7 +186,7 @@ fn shrink(
             height: plane.height as usize,
         };
         // SAFETY: the frame that owns the plane outlives this call and is not written to.
-        unsafe { shrinker.shrink(source, out, width as usize) };
+        unsafe { shrinker.shrink(source, take, out, width as usize) };
         return Ok(());
     }
     let kind = if plane.depth == 8 { CV_8UC1 } else { CV_16UC1 };

@@ -223,6 +223,13 @@ impl Input {
         self.tap.last()
     }
 
+    /// What was wrong with reading to the end: why it stopped early, or what was complained of beyond
+    /// the first `known` complaints.
+    pub(crate) fn failure(&self, stopped: Option<String>, known: u64) -> Option<String> {
+        let complained = self.complaints() > known;
+        stopped.or_else(|| complained.then(|| self.last_complaint().unwrap_or_default()))
+    }
+
     /// Reads the next packet of the wanted stream into `packet`.
     pub(crate) fn read(&mut self, packet: &mut Packet) -> Result<Read, MediaError> {
         loop {

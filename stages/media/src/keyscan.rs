@@ -3,18 +3,21 @@
 //!
 //! A key picture is decoded on its own, so most of the stream need not be decoded at all where key
 //! pictures show that nothing happened between them. Times of the pictures that were passed over come
-//! from their packets. What is in memory are the packets of two groups.
+//! from their packets; a stream whose packets lack them is refused. What is in memory are the packets
+//! of two groups.
 //!
-//! Pictures that are shown before a key picture and come after it in the stream (open groups) are
-//! decoded with the group before, for which the key picture is fed as well.
+//! Pictures that are shown before a key picture and come after it in the stream (open groups) belong
+//! to the group before, and are decoded with it and with that key picture.
 
 use std::path::Path;
 
 use crate::{
-    DecodeOptions, Frame, MediaError, Segment, SourceInfo, Stats,
+    DecodeOptions, Frame, Interlaced, MediaError, Segment, SourceInfo, Stats,
     codec::{Codec, Received},
+    fields::Fields,
     frame::AvFrame,
     input::{Input, Read},
+    nal::{Nal, Picture},
     packet::Packet,
     probe,
 };
@@ -23,23 +26,19 @@ use crate::{
 /// nothing to look at quickly.
 const MOST_GROUP_BYTES: usize = 256 << 20;
 
-/// A key picture and all packets up to the next one.
+/// A key picture and what is shown from it on and before the next one.
 pub struct Group {
     /// The key picture, unless it could not be decoded or is not shown.
     pub key: Option<Frame>,
-    /// PTS and duration in ticks of the pictures that are shown from this key picture on and before
-    /// the next one, in that order.
+    /// PTS and duration in ticks of all its pictures, the key picture among them, in order.
     pub times: Vec<(i64, i64)>,
+    /// PTS of the key picture, and of the next one.
     start: i64,
+    end: Option<i64>,
+    /// What must be decoded for it.
     packets: Vec<Packet>,
-}
-
-impl Group {
-    /// PTS of the key picture.
-    #[must_use]
-    pub fn start(&self) -> i64 {
-        self.start
-    }
+    /// Whether the stream may still speak of what came before the key picture.
+    is_open: bool,
 }
 
 impl std::fmt::Debug for Group {
@@ -57,11 +56,18 @@ pub struct KeyScan {
     whole: Codec,
     info: SourceInfo,
     segment: Segment,
-    /// The key packet that the next group begins with.
+    /// Key packet that the next group begins with.
     next_key: Option<Packet>,
+    /// The packet that was read after it.
+    ahead: Option<Packet>,
     has_ended: bool,
-    usual_duration: i64,
+    /// Whether pictures are shown in another order than they are decoded in.
+    is_reordered: bool,
+    nal: Option<Nal>,
+    interlaced: Interlaced,
     opening_complaints: u64,
+    /// What the decoder said of groups whose beginning it was not shown.
+    forgiven: u64,
     stats: Stats,
 }
 
@@ -87,18 +93,20 @@ impl KeyScan {
             Some(start) => input.seek_to(start)?,
             None => None,
         };
-        let time_base = info.video.time_base;
-        let usual_duration = info.video.avg_fps.map_or(1, |fps| time_base.ticks(1.0 / fps)).max(1);
         Ok(Self {
             opening_complaints: input.complaints(),
+            nal: Nal::new(input.parameters(info.video.index)),
+            is_reordered: input.parameters(info.video.index).video_delay > 0,
             input,
             keys,
             whole,
             info,
             segment,
             next_key,
+            ahead: None,
             has_ended: false,
-            usual_duration,
+            interlaced: options.interlaced,
+            forgiven: 0,
             stats: Stats::default(),
         })
     }
@@ -112,48 +120,27 @@ impl KeyScan {
     /// What it came to so far: `frames` were given out, `skipped` decoded beside them.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let complaints = self.keys.complaints() + self.whole.complaints();
-        Stats { complaints, ..self.stats.clone() }
+        Stats { complaints: self.complaints() - self.forgiven, ..self.stats.clone() }
+    }
+
+    fn complaints(&self) -> u64 {
+        self.keys.complaints() + self.whole.complaints()
     }
 
     /// The next group, with its key picture decoded.
     ///
     /// # Errors
-    /// `decode` where packets lack times or a group is enormous; `timeout`, `cancelled`, `memory`.
+    /// `decode` where packets lack times or a group is enormous; `interlaced` where that is refused;
+    /// `timeout`, `cancelled`, `memory`.
     pub fn next_group(&mut self) -> Result<Option<Group>, MediaError> {
         self.input.watch().arm();
-        if self.has_ended {
-            return Ok(None);
-        }
-        let mut packets: Vec<Packet> = Vec::new();
+        let mut packets: Vec<Packet> = self.next_key.take().into_iter().collect();
         let mut bytes = 0;
-        packets.extend(self.next_key.take());
-        loop {
-            let mut packet = Packet::new()?;
-            match self.input.read(&mut packet)? {
-                Read::Packet => {}
-                Read::End => {
-                    self.end(None);
-                    break;
-                }
-                Read::Failed(reason) => {
-                    self.end(Some(reason));
-                    break;
-                }
-            }
-            if packet.is_empty() {
-                continue;
-            }
-            let is_next = packet.is_key() && !packet.is_hidden();
-            if is_next
-                && let (Some(end), Some(pts)) = (self.segment.end, packet.time())
-                && pts >= end
-            {
-                self.end(None);
-                break;
-            }
-            if is_next && !packets.is_empty() {
-                self.next_key = Some(packet);
+        let mut end = None;
+        while let Some(packet) = self.read()? {
+            if packet.is_key() && !packet.is_hidden() && !packets.is_empty() {
+                end = Some(self.time(&packet)?);
+                self.leading(packet, &mut packets)?;
                 break;
             }
             bytes += packet.data().len();
@@ -165,32 +152,83 @@ impl KeyScan {
         if packets.is_empty() {
             return Ok(None);
         }
-        self.group(packets).map(Some)
+        self.group(packets, end).map(Some)
     }
 
-    fn end(&mut self, failure: Option<String>) {
-        self.has_ended = true;
-        let complained = self.input.complaints() > self.opening_complaints;
-        let failure =
-            failure.or_else(|| complained.then(|| self.input.last_complaint().unwrap_or_default()));
-        if let Some(reason) = failure {
-            self.stats.errors += 1;
-            self.stats.first_error.get_or_insert(reason);
+    /// Adds the packets after a key packet whose pictures are shown before it, and the key packet,
+    /// which they need, before them.
+    fn leading(&mut self, key: Packet, packets: &mut Vec<Packet>) -> Result<(), MediaError> {
+        let start = self.time(&key)?;
+        let mut is_open = false;
+        while let Some(packet) = self.read()? {
+            if self.time(&packet)? >= start {
+                self.ahead = Some(packet);
+                break;
+            }
+            if !is_open {
+                packets.push(key.reference()?);
+                is_open = true;
+            }
+            packets.push(packet);
         }
+        if self.segment.end.is_some_and(|end| start >= end) {
+            self.has_ended = true;
+            self.ahead = None;
+        } else {
+            self.next_key = Some(key);
+        }
+        Ok(())
     }
 
-    fn group(&mut self, packets: Vec<Packet>) -> Result<Group, MediaError> {
+    /// The next packet with data; `None` at the end, whatever ended it.
+    fn read(&mut self) -> Result<Option<Packet>, MediaError> {
+        if let Some(packet) = self.ahead.take() {
+            return Ok(Some(packet));
+        }
+        while !self.has_ended {
+            let mut packet = Packet::new()?;
+            let stopped = match self.input.read(&mut packet)? {
+                Read::Packet if packet.is_empty() => continue,
+                Read::Packet => return Ok(Some(packet)),
+                Read::End => None,
+                Read::Failed(reason) => Some(reason),
+            };
+            self.has_ended = true;
+            if let Some(reason) = self.input.failure(stopped, self.opening_complaints) {
+                self.count(reason);
+            }
+        }
+        Ok(None)
+    }
+
+    /// When a packet's picture is shown.
+    fn time(&self, packet: &Packet) -> Result<i64, MediaError> {
+        let time = if self.is_reordered { packet.pts() } else { packet.time() };
+        time.ok_or_else(|| refuse("its packets do not say when their pictures are shown"))
+    }
+
+    fn group(&mut self, packets: Vec<Packet>, end: Option<i64>) -> Result<Group, MediaError> {
+        let start = self.time(&packets[0])?;
         let mut times = Vec::with_capacity(packets.len());
         for packet in packets.iter().filter(|packet| !packet.is_hidden()) {
-            let time = packet.time().ok_or_else(|| refuse("its packets have no times"))?;
-            let duration =
-                if packet.duration() > 0 { packet.duration() } else { self.usual_duration };
-            times.push((time, duration));
+            let time = self.time(packet)?;
+            // The next key picture is there for others only, and what is shown before this one was
+            // part of the group before, or cannot be decoded.
+            if time >= start && end.is_none_or(|end| time < end) {
+                let stated = packet.duration();
+                let usual = self.info.video.usual_duration();
+                times.push((time, if stated > 0 { stated } else { usual }));
+            }
         }
         times.sort_unstable();
-        let start = packets[0].time().ok_or_else(|| refuse("its packets have no times"))?;
+        let closed = self.nal.map(|nal| nal.picture(packets[0].data()) == Picture::Closed);
+        let is_open = closed == Some(false);
+        let complaints = self.complaints();
         let key = if packets[0].is_key() { self.key(&packets[0])? } else { None };
-        Ok(Group { key, times, start, packets })
+        if is_open {
+            self.forgiven += self.complaints() - complaints;
+        }
+        Ok(Group { key, times, start, end, packets, is_open })
     }
 
     /// Decodes one key picture.
@@ -209,67 +247,73 @@ impl KeyScan {
         }
         self.keys.flush();
         let Some(frame) = found else { return Ok(None) };
+        let time = (self.time(packet)?, self.duration(&frame));
+        let frame = Frame::new(frame, time, self.stats.frames, &self.info.video);
         self.stats.frames += 1;
-        let time = (packet.time().unwrap_or_default(), self.duration(&frame));
-        Ok(Some(Frame::new(frame, time, self.stats.frames - 1, &self.info.video)))
+        let mut fields = Fields::new(self.interlaced);
+        fields.push(frame)?;
+        fields.end()?;
+        Ok(fields.next())
     }
 
     fn duration(&self, frame: &AvFrame) -> i64 {
         let stated = frame.get().pkt_duration;
-        if stated > 0 { stated } else { self.usual_duration }
+        if stated > 0 { stated } else { self.info.video.usual_duration() }
     }
 
-    /// Decodes all pictures that are shown from the group's key picture on and before `next`, the
-    /// group after it, and hands them to `take` in order.
+    /// Decodes all pictures of a group and hands them to `take` in order.
     ///
     /// # Errors
-    /// What `take` says; `memory`. Damage is counted.
-    pub fn decode<E: From<MediaError>>(
+    /// What `take` says; `memory`, `cancelled`, `filter`. Damage is counted.
+    pub fn decode(
         &mut self,
         group: &Group,
-        next: Option<&Group>,
-        take: &mut dyn FnMut(Frame) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let end = next.map(|next| next.start);
-        // The next key picture and those that are shown before it.
-        let beyond = next.into_iter().flat_map(|next| {
-            let is_leading = |packet: &&Packet| packet.time().is_some_and(|time| time < next.start);
-            let leading = next.packets.iter().skip(1).filter(is_leading);
-            let has_any = leading.clone().next().is_some();
-            next.packets.iter().take(usize::from(has_any)).chain(leading)
-        });
-        for packet in group.packets.iter().chain(beyond) {
+        take: &mut dyn FnMut(Frame) -> Result<(), MediaError>,
+    ) -> Result<(), MediaError> {
+        let complaints = self.complaints();
+        let mut fields = Fields::new(self.interlaced);
+        for packet in &group.packets {
             self.input.watch().arm();
             self.input.watch().check()?;
             if let Err(reason) = self.whole.send(Some(packet)) {
                 self.count(reason);
             }
-            self.receive(group.start, end, take)?;
+            self.receive(group, &mut fields, take)?;
         }
         self.whole.send(None).ok();
-        self.receive(group.start, end, take)?;
+        self.receive(group, &mut fields, take)?;
         self.whole.flush();
+        // It asks for pictures that were not decoded, if only to forget them.
+        if group.is_open {
+            self.forgiven += self.complaints() - complaints;
+        }
+        fields.end()?;
+        while let Some(frame) = fields.next() {
+            take(frame)?;
+        }
         Ok(())
     }
 
-    fn receive<E: From<MediaError>>(
+    fn receive(
         &mut self,
-        start: i64,
-        end: Option<i64>,
-        take: &mut dyn FnMut(Frame) -> Result<(), E>,
-    ) -> Result<(), E> {
+        group: &Group,
+        fields: &mut Fields,
+        take: &mut dyn FnMut(Frame) -> Result<(), MediaError>,
+    ) -> Result<(), MediaError> {
         loop {
             match self.whole.receive()? {
                 Received::Frame(frame) => {
                     let pts = frame.get().best_effort_timestamp;
-                    if pts < start || end.is_some_and(|end| pts >= end) {
+                    if pts < group.start || group.end.is_some_and(|end| pts >= end) {
                         self.stats.skipped += 1;
                         continue;
                     }
-                    self.stats.frames += 1;
                     let time = (pts, self.duration(&frame));
-                    let index = self.stats.frames - 1;
-                    take(Frame::new(frame, time, index, &self.info.video))?;
+                    fields.push(Frame::new(frame, time, self.stats.frames, &self.info.video))?;
+                    self.stats.frames += 1;
+                    while let Some(frame) = fields.next() {
+                        take(frame)?;
+                    }
                 }
                 Received::NotYet | Received::End => return Ok(()),
                 Received::Failed(reason) => self.count(reason),

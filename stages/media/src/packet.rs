@@ -41,6 +41,16 @@ impl Packet {
         self.0
     }
 
+    /// Another owner of the same data.
+    pub(crate) fn reference(&self) -> Result<Self, MediaError> {
+        let copy = Self::new()?;
+        // SAFETY: a blank packet and a valid one.
+        if unsafe { ffi::av_packet_ref(copy.0, self.0) } < 0 {
+            return Err(MediaError::Memory { during: "a packet" });
+        }
+        Ok(copy)
+    }
+
     /// Frees the contents.
     pub(crate) fn clear(&mut self) {
         // SAFETY: a valid packet.
@@ -116,6 +126,12 @@ impl Packet {
             );
             (!data.is_null()).then(|| std::slice::from_raw_parts(data, size))
         }
+    }
+
+    /// How long its picture is shown, in ticks.
+    pub(crate) fn set_duration(&mut self, duration: i64) {
+        // SAFETY: a valid packet that `self` owns.
+        unsafe { (*self.0).duration = duration };
     }
 
     /// Sets both times and the duration, in the ticks of the stream it is going to.

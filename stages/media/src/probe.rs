@@ -91,6 +91,13 @@ pub struct VideoInfo {
     pub full_range: Option<bool>,
 }
 
+impl VideoInfo {
+    /// Ticks for which a frame is shown, where neither its packet nor the codec says so.
+    pub(crate) fn usual_duration(&self) -> i64 {
+        self.avg_fps.map_or(1, |fps| self.time_base.ticks(1.0 / fps)).max(1)
+    }
+}
+
 /// Reads what `path` is.
 ///
 /// # Errors

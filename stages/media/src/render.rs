@@ -21,7 +21,8 @@ pub(crate) struct Renderer {
     size: Size,
     format: ffi::AVPixelFormat,
     format_name: String,
-    chain: Option<Chain>,
+    /// What runs, and its filters: other colours in the middle of a file need others.
+    chain: Option<(Chain, String)>,
 }
 
 /// The size at which a picture of this shown size is stored: even sides, as 4:2:0 wants them.
@@ -65,15 +66,17 @@ impl Renderer {
             same.refer_to(frame.owner())?;
             same
         } else {
-            if self.chain.as_ref().is_none_or(|chain| !chain.takes(frame.av())) {
+            let filters = self.filters(frame);
+            let fits = |(chain, of): &(Chain, String)| chain.takes(frame.av()) && *of == filters;
+            if !self.chain.as_ref().is_some_and(fits) {
                 let about = (frame.time_base, frame.pixel_aspect);
-                self.chain = Some(Chain::new(frame.av(), about, &self.filters(frame))?);
+                self.chain = Some((Chain::new(frame.av(), about, &filters)?, filters));
             }
             let failed = || MediaError::Filter {
                 during: "rendering",
                 reason: "a frame went in and none came out".to_owned(),
             };
-            let chain = self.chain.as_mut().ok_or_else(failed)?;
+            let (chain, _) = self.chain.as_mut().ok_or_else(failed)?;
             chain.push(Some(frame.owner()))?;
             chain.pull()?.ok_or_else(failed)?
         };

@@ -8,6 +8,8 @@
 //! 144) nothing is blended. The rows come from a frame that another core has just written, so
 //! those that are needed next are asked for early.
 //!
+//! [`Take::Nearest`] picks without blending, which leaves out half of the rows where 360 become 144.
+//!
 //! Weights have eight bits, and ties are rounded down in one blend and up in the other, so the
 //! result is off by less than two levels in the worst noise and by nothing on average. It is the
 //! same on all machines.
@@ -15,9 +17,19 @@
 #[cfg(target_arch = "x86_64")]
 use crate::pick::Picks;
 
+/// What becomes of the two source pixels, in each direction, that a wanted one lies between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// Both, by how near they are.
+    Blend,
+    /// The nearer one.
+    Nearest,
+}
+
 /// For every pixel of a shrunk row or column, the first of its two sources and the second's share.
 struct Axis {
     from: usize,
+    take: Take,
     at: Vec<u32>,
     /// 0 to 256.
     share: Vec<u16>,
@@ -27,10 +39,11 @@ struct Axis {
 
 impl Axis {
     /// Centres of pixels are mapped to centres; past the edges the edge is repeated.
-    fn new(from: usize, to: usize) -> Self {
+    fn new(from: usize, to: usize, take: Take) -> Self {
         let factor = from as f64 / to as f64;
         let place = |pixel: usize| {
             let position = ((pixel as f64 + 0.5) * factor - 0.5).max(0.0);
+            let position = if take == Take::Nearest { position.round() } else { position };
             let first = position.floor() as usize;
             if first + 2 > from {
                 return (from as u32 - 2, 256);
@@ -40,6 +53,7 @@ impl Axis {
         let (at, share): (Vec<u32>, Vec<u16>) = (0..to).map(place).unzip();
         Self {
             from,
+            take,
             #[cfg(target_arch = "x86_64")]
             picks: Picks::new(from, &at, &share),
             at,
@@ -72,15 +86,21 @@ impl Shrinker {
     /// # Safety
     /// `source.data` must point to `height` readable rows of `width` bytes, `stride` apart, which
     /// nothing writes to meanwhile.
-    pub(crate) unsafe fn shrink(&mut self, source: Source, out: &mut [u8], width: usize) {
+    pub(crate) unsafe fn shrink(
+        &mut self,
+        source: Source,
+        take: Take,
+        out: &mut [u8],
+        width: usize,
+    ) {
         let height = out.len() / width;
         assert!(source.width >= 2 && source.height >= 2, "a plane of one row or column");
         // A stream needs four tables; more come from changing sizes and need not be kept.
         if self.axes.len() > 8 {
             self.axes.clear();
         }
-        let across = self.axis(source.width, width);
-        let down = self.axis(source.height, height);
+        let across = self.axis(source.width, width, take);
+        let down = self.axis(source.height, height, take);
         self.row.resize(source.width, 0);
         self.pairs.resize(width, 0);
         let (across, down) = (&self.axes[across], &self.axes[down]);
@@ -97,10 +117,10 @@ impl Shrinker {
     }
 
     /// Index of the table for one direction.
-    fn axis(&mut self, from: usize, to: usize) -> usize {
-        let is_it = |axis: &Axis| axis.from == from && axis.at.len() == to;
+    fn axis(&mut self, from: usize, to: usize, take: Take) -> usize {
+        let is_it = |axis: &Axis| axis.from == from && axis.at.len() == to && axis.take == take;
         self.axes.iter().position(is_it).unwrap_or_else(|| {
-            self.axes.push(Axis::new(from, to));
+            self.axes.push(Axis::new(from, to, take));
             self.axes.len() - 1
         })
     }
@@ -149,7 +169,7 @@ fn blend(first: u16, second: u16, share: u16, half: u16) -> u8 {
 }
 
 /// So many rows of the result ahead, their source is fetched into the cache.
-const FETCH_AHEAD: usize = 2;
+const FETCH_AHEAD: usize = 6;
 
 /// Blends each pair of source rows and lets `pick` fill a row of the result from it.
 ///
@@ -256,8 +276,20 @@ mod tests {
                 Source { data: plane.as_ptr(), stride: from.0, width: from.0, height: from.1 };
             let mut ours = vec![0; to.0 * to.1];
             // SAFETY: the plane has that many rows and outlives the call.
-            unsafe { shrinker.shrink(source, &mut ours, to.0) };
-            let (across, down) = (Axis::new(from.0, to.0), Axis::new(from.1, to.1));
+            unsafe { shrinker.shrink(source, Take::Nearest, &mut ours, to.0) };
+            for (index, ours) in ours.iter().enumerate() {
+                let place = |pixel: usize, from: usize, to: usize| {
+                    let position = (pixel as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+                    (position.max(0.0).round() as usize).min(from - 1)
+                };
+                let x = place(index % to.0, from.0, to.0);
+                let y = place(index / to.0, from.1, to.1);
+                assert_eq!(*ours, plane[y * from.0 + x], "{from:?} to {to:?}, pixel {index}");
+            }
+            // SAFETY: as above.
+            unsafe { shrinker.shrink(source, Take::Blend, &mut ours, to.0) };
+            let across = Axis::new(from.0, to.0, Take::Blend);
+            let down = Axis::new(from.1, to.1, Take::Blend);
             let (mut row, mut pairs) = (vec![0; from.0], vec![0; to.0]);
             let mut plain = vec![0; to.0 * to.1];
             // SAFETY: as above.

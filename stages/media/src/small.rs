@@ -39,7 +39,7 @@ impl Frame {
         let pixels = match planes {
             Some(planes) => {
                 let mut yuv = converter.spare.pop().unwrap_or_default();
-                converter.shrink(&planes, &mut yuv, size, Filter::Linear)?;
+                converter.sample(&planes, &mut yuv, size)?;
                 Pixels::Yuv(yuv, Coefficients::new(color::of_frame(self.av())))
             }
             None => Pixels::Packed(self.picture(converter, size, Filter::Linear, false)?),

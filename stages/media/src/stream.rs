@@ -22,7 +22,6 @@ use crate::{
     error::describe,
     frame::AvFrame,
     input::{Input, Read},
-    nal::{Nal, Picture},
     packet::Packet,
     probe,
 };
@@ -58,41 +57,36 @@ pub(crate) struct Stream {
     newest: Option<(i64, i64)>,
     /// PTS of hidden packets whose frames the codec may give out all the same.
     hidden: BTreeSet<i64>,
-    nal: Option<Nal>,
     /// Packets the decoder accepted.
     packets: u64,
-    /// Whether an open key picture at the segment's end was fed.
-    is_leaving: bool,
+    /// When the open key picture at the segment's end is shown, once it was fed.
+    open_key: Option<i64>,
 }
 
 impl Stream {
     pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
         let (mut input, info) = probe::open(path, &options.access)?;
         let codec = Codec::open(&input, info.video.index, options)?;
-        let nal = Nal::new(input.parameters(info.video.index));
         let segment = options.segment.unwrap_or_default();
         let pending = match segment.start {
             Some(start) => input.seek_to(start)?,
             None => None,
         };
-        let time_base = info.video.time_base;
-        let usual_duration = info.video.avg_fps.map_or(1, |fps| time_base.ticks(1.0 / fps)).max(1);
         Ok(Self {
             opening_complaints: input.complaints(),
             input,
             codec,
-            info,
             packet: Packet::new()?,
             pending,
             segment,
             state: State::Read,
             stats: Stats::default(),
-            usual_duration,
+            usual_duration: info.video.usual_duration(),
             newest: None,
             hidden: BTreeSet::new(),
-            nal,
             packets: 0,
-            is_leaving: false,
+            open_key: None,
+            info,
         })
     }
 
@@ -139,7 +133,7 @@ impl Stream {
         if self.packet.is_empty() {
             return Ok(());
         }
-        if self.is_past_the_end() {
+        if self.is_past_the_end()? {
             return self.end_of_input(None);
         }
         if self.packet.is_hidden() && self.codec.shows_hidden() {
@@ -157,30 +151,48 @@ impl Stream {
 
     /// Whether this packet and all after it belong to the next segment.
     ///
-    /// A decode time at the end says so for sure, and so does the closed key picture that the next
-    /// segment begins with. After an open one (H.265) come pictures that are shown before it and
-    /// need it: they and it are decoded for this segment as well.
-    fn is_past_the_end(&mut self) -> bool {
-        let Some(end) = self.segment.end else { return false };
+    /// In decode order a picture may come before others that are shown before it. Once decode times
+    /// have reached the end none can follow; nor can they after a key picture, unless it is an open
+    /// one: then they come right after it and need it, so it and they are decoded for this segment
+    /// as well. (Decode times alone prove nothing: some muxers let them run ahead.)
+    fn is_past_the_end(&mut self) -> Result<bool, MediaError> {
+        let Some(end) = self.segment.end else { return Ok(false) };
+        if self.packet.time().is_none_or(|time| time < end) {
+            return Ok(false);
+        }
         if self.packet.dts().is_some_and(|dts| dts >= end) {
-            return true;
+            return Ok(true);
         }
-        if self.packet.time().is_none_or(|pts| pts < end) {
-            return false;
+        if let Some(key) = self.open_key {
+            return Ok(self.packet.time().is_some_and(|time| time >= key));
         }
-        if self.is_leaving {
-            return true;
+        if !self.packet.is_key() {
+            return Ok(false);
         }
-        let is_open = self.nal.is_some_and(|nal| nal.picture(self.packet.data()) == Picture::Open);
-        self.is_leaving = is_open;
-        self.packet.is_key() && !is_open
+        let is_open = self.is_next_earlier()?;
+        self.open_key = self.packet.time().filter(|_| is_open);
+        Ok(!is_open)
+    }
+
+    /// Whether the packet after this one is shown before it; it is the next to be fed.
+    fn is_next_earlier(&mut self) -> Result<bool, MediaError> {
+        let complaints = self.input.complaints();
+        let mut next = Packet::new()?;
+        let mut is_before = false;
+        while let Read::Packet = self.input.read(&mut next)? {
+            if !next.is_empty() {
+                is_before = next.time() < self.packet.time();
+                self.pending = Some(next);
+                break;
+            }
+        }
+        // What is wrong there is the next segment's damage.
+        self.opening_complaints += self.input.complaints() - complaints;
+        Ok(is_before)
     }
 
     fn end_of_input(&mut self, failure: Option<String>) -> Result<(), MediaError> {
-        let complained = self.input.complaints() > self.opening_complaints;
-        let failure =
-            failure.or_else(|| complained.then(|| self.input.last_complaint().unwrap_or_default()));
-        if let Some(reason) = failure {
+        if let Some(reason) = self.input.failure(failure, self.opening_complaints) {
             self.stats.first_error = Some(reason.clone());
             self.count_error(reason);
         }

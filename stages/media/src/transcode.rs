@@ -72,8 +72,22 @@ pub fn transcode_clip(
         return Err(MediaError::mux("no frame lies in the span"));
     };
     encoder.encode(None, &mut packets)?;
+    show_until(&mut packets, span.end - span.start);
     let like = Like::Encoder(&encoder);
     let length = Span { start: 0, end: span.end - span.start, time_base: base };
     let bytes = in_one_file(like, packets, &length)?;
     Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames })
+}
+
+/// Has each packet's picture shown until the next one's time, and the last one's until `end`:
+/// encoders guess, and where frames come at any time the last one's guess is wrong.
+fn show_until(packets: &mut [Packet], end: i64) {
+    let mut times: Vec<i64> = packets.iter().filter_map(Packet::time).collect();
+    times.sort_unstable();
+    for packet in packets {
+        if let Some(time) = packet.time() {
+            let next = times.partition_point(|other| *other <= time);
+            packet.set_duration(times.get(next).copied().unwrap_or(end) - time);
+        }
+    }
 }

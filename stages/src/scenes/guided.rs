@@ -8,8 +8,9 @@
 //!
 //! Quicker than decoding everything where scenes are longer than the distance of key pictures, and
 //! less exact: what happens between two key pictures that look alike, a flash or a very short shot,
-//! is not seen. Times and numbers of pictures come from packets, so they are as exact as those. Later
-//! stages see key pictures only, so those that compare neighbours cannot run on such a scan.
+//! is not seen. Times and numbers of pictures come from packets, and a source whose packets do not say
+//! them is refused. Later stages would see key pictures only, so a recipe with stages that need
+//! pictures is refused too.
 
 use curate_media::{Converter, Frame, Group, KeyScan, MediaError, PixelFormat, analysis_size};
 use curate_pipeline::{Emit, FrameNeed, SplitReport, Unit, UnitError};
@@ -17,7 +18,7 @@ use curate_pipeline::{Emit, FrameNeed, SplitReport, Unit, UnitError};
 use super::{
     detect::DetectorConfig,
     score::Scorer,
-    split::{Pass, Scenes, report},
+    split::{Pass, Scenes, finish},
 };
 use crate::film::unit_error;
 
@@ -25,7 +26,7 @@ use crate::film::unit_error;
 /// scene: what moves for a second or two makes less.
 const ALIKE: f64 = 11.0;
 
-/// Whether key pictures give these stages all they need.
+/// Whether key pictures give later stages all they need.
 pub(super) fn suffices(need: &FrameNeed) -> bool {
     need.grid.is_none() && need.pairs.is_none() && need.chain.is_none() && need.vectors.is_none()
 }
@@ -93,15 +94,14 @@ impl Scenes {
             };
             let difference = following.as_ref().and_then(|next| next.difference);
             let is_alike = difference.is_some_and(|difference| difference < ALIKE);
-            let next_group = following.as_ref().map(|next| &next.group);
             match group.key.take().filter(|_| is_alike) {
                 Some(key) => {
-                    pass.quiet(key, &group, next_group, out).map_err(fail)?;
+                    pass.quiet(key, &group, out).map_err(fail)?;
                     // Detectors are not to take what moved in the meantime for one step.
                     pass.scorer.forget();
                 }
                 None => scan
-                    .decode(&group, next_group, &mut |frame| {
+                    .decode(&group, &mut |frame| {
                         pass.frame(frame)?;
                         pass.emit_settled(out)
                     })
@@ -113,25 +113,17 @@ impl Scenes {
             current = following;
         }
         let stats = scan.stats();
-        report(pass, &stats, damage, out)
+        finish(pass, &stats, damage, out)
     }
 }
 
 impl Pass<'_> {
     /// A key picture, and pictures after it that nobody looks at.
-    fn quiet(
-        &mut self,
-        key: Frame,
-        group: &Group,
-        next: Option<&Group>,
-        out: &mut dyn Emit,
-    ) -> Result<(), MediaError> {
-        let (start, end) = (key.pts, next.map_or(i64::MAX, Group::start));
+    fn quiet(&mut self, key: Frame, group: &Group, out: &mut dyn Emit) -> Result<(), MediaError> {
+        let start = key.pts;
         self.frame(key)?;
         self.emit_settled(out)?;
-        // Those shown before the next key picture may come after it in the stream.
-        let times = group.times.iter().chain(next.into_iter().flat_map(|next| &next.times));
-        for (pts, duration) in times.filter(|(pts, _)| (start + 1..end).contains(pts)) {
+        for (pts, duration) in group.times.iter().filter(|(pts, _)| *pts > start) {
             self.passed(*pts, *duration)?;
             self.emit_settled(out)?;
         }

@@ -17,8 +17,8 @@ mod split;
 
 use curate_media::SourceKind;
 use curate_pipeline::{
-    Bound, BuildContext, BuildError, Check, Problems, Shape, Stage, StageConfig, StageEntry,
-    config::read_table, schema::settings,
+    Bound, BuildContext, BuildError, Check, FrameNeed, Problems, Shape, Stage, StageConfig,
+    StageEntry, config::read_table, schema::settings,
 };
 use curate_schemas::{Clip, Span, TimeBase, columns as c};
 use schemars::JsonSchema;
@@ -165,6 +165,17 @@ impl StageConfig for ScenesConfig {
         }
     }
 
+    fn validate_need(&self, need: &FrameNeed, problems: &mut Problems) {
+        if self.scan == Scan::Keyframes && !guided::suffices(need) {
+            problems
+                .report(
+                    "scan",
+                    "\"keyframes\" leaves most pictures undecoded, and later stages need them",
+                )
+                .help = Some("write: scan = \"full\"".to_owned());
+        }
+    }
+
     fn checks(&self, clip: &Clip) -> Vec<Check> {
         if is_image(clip) {
             return Vec::new();
@@ -198,12 +209,6 @@ impl StageConfig for ScenesConfig {
                 );
                 return Err(BuildError { stage: ENTRY.kind.to_owned(), message });
             }
-        }
-        if self.scan == Scan::Keyframes && !guided::suffices(&context.need) {
-            let message = "scan = \"keyframes\" leaves most pictures undecoded, and later stages of \
-                           this recipe need them: use scan = \"full\", or measure later with \
-                           --backfill";
-            return Err(BuildError { stage: ENTRY.kind.to_owned(), message: message.to_owned() });
         }
         Ok(Stage::Split(Box::new(split::Scenes::new(self.clone(), context))))
     }

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use curate_media::{Converter, MediaError, PixelFormat, Size, SourceInfo, Stats, analysis_size};
+use curate_media::{
+    Converter, MediaError, PixelFormat, Size, SourceInfo, Stats, analysis_size, is_animated_webp,
+};
 use curate_pipeline::{BuildContext, Emit, Grid, Split, SplitReport, Stopped, Unit, UnitError};
 
 use super::{
@@ -20,7 +22,7 @@ use crate::{
 };
 
 /// Thumbnails are picked from this grid.
-pub(super) const THUMB_GRID: Grid = Grid { per_second: 1.0, max_side: 320 };
+pub(super) const THUMB_GRID: Grid = Grid { per_second: 0.5, max_side: 320 };
 
 /// The running half of the stage.
 #[derive(Debug)]
@@ -45,7 +47,8 @@ impl Scenes {
 
 impl Split for Scenes {
     fn split(&mut self, unit: &Unit, out: &mut dyn Emit) -> Result<SplitReport, UnitError> {
-        if self.config.scan == Scan::Keyframes {
+        // FFmpeg, which knows packets, does not read animated WebP.
+        if self.config.scan == Scan::Keyframes && !is_animated_webp(&unit.source.path) {
             return self.split_by_keys(unit, out);
         }
         let fail = |error: MediaError| unit_error(&error);
@@ -56,12 +59,12 @@ impl Split for Scenes {
             pass.emit_settled(out).map_err(fail)?;
         }
         let (stats, damage) = film.finish(out);
-        report(pass, &stats, damage, out)
+        finish(pass, &stats, damage, out)
     }
 }
 
 /// Ends a unit: what is left of it goes out.
-pub(super) fn report(
+pub(super) fn finish(
     mut pass: Pass<'_>,
     stats: &Stats,
     damage: Option<UnitError>,

@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use curate_media::{
-    Access, Converter, DecodeOptions, Decoder, Filter, Picture, PixelFormat, Size, probe, resize,
-    sum_abs_diff,
-};
+use curate_media::{Access, Converter, DecodeOptions, Decoder, Filter, Size, probe};
 
 use curate_testing::program;
 
-use crate::support::{ffmpeg, shared_media};
+use crate::support::{apart_when_small, bgr_by_ffmpeg, shared_media};
 
 /// The YUV matrix that the first frame names, by ffprobe: some codecs only say it there.
 fn named_matrix(path: &Path, stream: usize) -> Option<String> {
@@ -43,27 +40,9 @@ fn apart(path: &Path) -> f64 {
     let is_full = info.full_range.unwrap_or(false) || format.starts_with("yuvj");
     let range = if is_full { "full" } else { "limited" };
     let filter = format!("zscale=min={matrix}:rin={range}:m=gbr:r=full,format=gbrp");
-    let path = path.to_str().unwrap();
-    let stream = format!("0:{}", info.index);
-    let data = ffmpeg([
-        "-noautorotate",
-        "-i",
-        path,
-        "-map",
-        &stream,
-        "-vf",
-        &filter,
-        "-frames:v",
-        "1",
-        "-pix_fmt",
-        "bgr24",
-        "-f",
-        "rawvideo",
-        "-",
-    ]);
-    let whole = Picture { width: full.width, height: full.height, format: PixelFormat::Bgr8, data };
-    let theirs = resize(&whole, size, Filter::Area).unwrap();
-    sum_abs_diff(&ours.data, &theirs.data) as f64 / ours.data.len() as f64
+    let output = ["-map", &format!("0:{}", info.index), "-frames:v", "1"];
+    let data = bgr_by_ffmpeg(&["-noautorotate"], path, &filter, &output);
+    apart_when_small(&ours, full, data)
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! High dynamic range against FFmpeg's own filters, and pixels that are not square.
 
-use curate_media::{
-    Access, Converter, DecodeOptions, Decoder, Filter, Size, probe, resize, sum_abs_diff,
-};
+use curate_media::{Access, Converter, DecodeOptions, Decoder, Filter, Size, probe};
 
-use crate::support::{ffmpeg, make, shared_media};
+use crate::support::{apart_when_small, bgr_by_ffmpeg, make, shared_media};
 
 /// FFmpeg's way from PQ or HLG to BT.709.
 const CHAIN: &str = "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,\
@@ -18,31 +16,9 @@ fn apart(path: &std::path::Path, size: Size, peak: &str) -> f64 {
     let mut converter = Converter::default();
     let ours = frame.picture(&mut converter, size, Filter::Area, false).unwrap();
     let chain = CHAIN.replace("PEAK", peak);
-    let path = path.to_str().unwrap();
-    let data = ffmpeg([
-        "-noautorotate",
-        "-i",
-        path,
-        "-map",
-        "0:v:0",
-        "-vf",
-        &chain,
-        "-frames:v",
-        "1",
-        "-pix_fmt",
-        "bgr24",
-        "-f",
-        "rawvideo",
-        "-",
-    ]);
-    let whole = curate_media::Picture {
-        width: full.width,
-        height: full.height,
-        format: curate_media::PixelFormat::Bgr8,
-        data,
-    };
-    let theirs = resize(&whole, size, Filter::Area).unwrap();
-    sum_abs_diff(&ours.data, &theirs.data) as f64 / ours.data.len() as f64
+    let output = ["-map", "0:v:0", "-frames:v", "1"];
+    let data = bgr_by_ffmpeg(&["-noautorotate"], path, &chain, &output);
+    apart_when_small(&ours, full, data)
 }
 
 #[test]

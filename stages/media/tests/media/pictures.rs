@@ -7,35 +7,15 @@ use curate_media::{
     resize,
 };
 
-use crate::support::{ffmpeg, make};
+use crate::support::{FIRST, apart, bgr_by_ffmpeg, ffmpeg, make};
 
 fn first_frame(path: &Path) -> Frame {
     Decoder::open(path, &DecodeOptions::default()).unwrap().next_frame().unwrap().unwrap()
 }
 
-/// The first frame by `ffmpeg`, as packed BGR.
+/// The first frame by `ffmpeg`.
 fn by_ffmpeg(path: &Path, filter: &str) -> Vec<u8> {
-    let path = path.to_str().unwrap();
-    ffmpeg([
-        "-i",
-        path,
-        "-vf",
-        filter,
-        "-sws_flags",
-        "bilinear+accurate_rnd+full_chroma_int",
-        "-frames:v",
-        "1",
-        "-pix_fmt",
-        "bgr24",
-        "-f",
-        "rawvideo",
-        "-",
-    ])
-}
-
-fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    curate_media::sum_abs_diff(a, b) as f64 / a.len() as f64
+    bgr_by_ffmpeg(&[], path, filter, FIRST)
 }
 
 #[test]
@@ -62,7 +42,7 @@ fn every_layout_has_the_colours_of_ffmpeg() {
         let mut converter = Converter::default();
         let ours = frame.picture(&mut converter, size, Filter::Linear, false).unwrap();
         let theirs = by_ffmpeg(&path, &format!("scale=in_color_matrix={matrix}"));
-        let off = mean_difference(&ours.data, &theirs);
+        let off = apart(&ours.data, &theirs);
         assert!(off < limit, "{pixels} {extra}: {off} levels away from ffmpeg");
         // The other order of bytes is the same picture.
         let mut converter = Converter::new(PixelFormat::Rgb8);
@@ -81,8 +61,8 @@ fn unlabelled_hd_is_bt709() {
     let ours = frame.picture(&mut Converter::default(), size, Filter::Linear, false).unwrap();
     let hd = by_ffmpeg(&path, "scale=in_color_matrix=bt709");
     let sd = by_ffmpeg(&path, "scale=in_color_matrix=bt601");
-    assert!(mean_difference(&ours.data, &hd) < 1.0);
-    assert!(mean_difference(&ours.data, &sd) > 2.0);
+    assert!(apart(&ours.data, &hd) < 1.0);
+    assert!(apart(&ours.data, &sd) > 2.0);
 }
 
 #[test]
@@ -112,7 +92,7 @@ fn pictures_are_turned_as_ffmpeg_turns_them() {
         let mut converter = Converter::default();
         let ours = frame.picture(&mut converter, size, Filter::Linear, true).unwrap();
         let theirs = by_ffmpeg(&path, "scale=in_color_matrix=bt601");
-        let off = mean_difference(&ours.data, &theirs);
+        let off = apart(&ours.data, &theirs);
         assert!(off < 1.0, "{degrees} degrees: {off} levels away from ffmpeg");
     }
 }
@@ -139,7 +119,7 @@ fn smaller_pictures_keep_the_mean() {
             if filter == Filter::Area && size.width > 1 && size.width < 641 {
                 assert!((mean(&small) - mean(&full)).abs() < 3.0, "{size:?}");
                 let after = resize(&full, size, filter).unwrap();
-                assert!(mean_difference(&after.data, &small.data) < 3.0, "{size:?}");
+                assert!(apart(&after.data, &small.data) < 3.0, "{size:?}");
             }
         }
     }

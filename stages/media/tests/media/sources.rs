@@ -4,11 +4,11 @@ use std::{fs, path::Path};
 
 use curate_media::{
     Access, Converter, DecodeOptions, Decoder, Filter, Frame, Interlaced, Picture, Size,
-    SourceKind, copy_clip, is_animated_webp, probe, sum_abs_diff,
+    SourceKind, copy_clip, is_animated_webp, probe,
 };
 use curate_schemas::{Span, TimeBase};
 
-use crate::support::{ffmpeg, make};
+use crate::support::{FIRST, apart, bgr_by_ffmpeg, make};
 
 fn decoded(path: &Path, options: &DecodeOptions) -> Vec<Frame> {
     let mut decoder = Decoder::open(path, options).unwrap();
@@ -24,29 +24,9 @@ fn picture(frame: &Frame) -> Picture {
     frame.picture(&mut Converter::default(), size, Filter::Linear, true).unwrap()
 }
 
-/// All frames by `ffmpeg`, as packed BGR one after the other.
+/// All frames by `ffmpeg`, one after the other.
 fn by_ffmpeg(path: &Path, filter: &str) -> Vec<u8> {
-    let path = path.to_str().unwrap();
-    let flags = "bilinear+accurate_rnd+full_chroma_int";
-    ffmpeg([
-        "-i",
-        path,
-        "-vf",
-        filter,
-        "-sws_flags",
-        flags,
-        "-pix_fmt",
-        "bgr24",
-        "-f",
-        "rawvideo",
-        "-",
-    ])
-}
-
-/// Mean difference in levels.
-fn apart(ours: &[u8], theirs: &[u8]) -> f64 {
-    assert_eq!(ours.len(), theirs.len());
-    sum_abs_diff(ours, theirs) as f64 / ours.len() as f64
+    bgr_by_ffmpeg(&[], path, filter, &[])
 }
 
 /// Fields that are a fiftieth of a second apart, of a picture that moves.
@@ -136,19 +116,7 @@ fn transparent_pixels_are_shown_over_black() {
     ] {
         let path = make(folder.path(), name, &format!("{source} {how}"));
         let frame = decoded(&path, &DecodeOptions::default()).remove(0);
-        let wanted = ffmpeg([
-            "-i",
-            path.to_str().unwrap(),
-            "-filter_complex",
-            over,
-            "-frames:v",
-            "1",
-            "-pix_fmt",
-            "bgr24",
-            "-f",
-            "rawvideo",
-            "-",
-        ]);
+        let wanted = bgr_by_ffmpeg(&[], &path, over, FIRST);
         let ours = picture(&frame);
         let off = apart(&ours.data, &wanted);
         assert!(off < limit, "{name}: {off} levels away from ffmpeg");
@@ -157,6 +125,21 @@ fn transparent_pixels_are_shown_over_black() {
         let mut converter = Converter::default();
         let small = frame.small(&mut converter, Size::new(160, 120)).unwrap();
         assert_eq!(small.picture().unwrap(), ours, "{name}");
+    }
+}
+
+#[test]
+fn alpha_beside_the_packets_of_vp9_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i color=white:s=160x120:d=0.4,format=rgba,\
+                  geq=r='255':g='255':b='255':a='255*X/W'";
+    let how = "-c:v libvpx-vp9 -pix_fmt yuva420p -b:v 0 -crf 10";
+    let path = make(folder.path(), "a.webm", &format!("{source} {how}"));
+    let ours = picture(&decoded(&path, &DecodeOptions::default())[3]);
+    for x in (8..160).step_by(8) {
+        let level = f64::from(ours.data[(60 * 160 + x) * 3]);
+        let wanted = 255.0 * x as f64 / 160.0;
+        assert!((level - wanted).abs() < 8.0, "at {x}: {level}, not {wanted}");
     }
 }
 

@@ -6,13 +6,46 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use curate_media::{Converter, DecodeOptions, Decoder, Filter, Segment, Size, Stats};
+use curate_media::{
+    Converter, DecodeOptions, Decoder, Filter, Picture, PixelFormat, Segment, Size, Stats, resize,
+    sum_abs_diff,
+};
 
 pub(crate) use curate_testing::{ffmpeg, ffmpeg_frames, frame_sums, make};
 
 /// The folder of sample files.
 pub(crate) fn shared_media() -> Option<PathBuf> {
     curate_testing::shared("media")
+}
+
+/// Packed BGR pixels of the frames that `ffmpeg` makes of a file with these filters; `input` and
+/// `output` are its options before the file and after it.
+pub(crate) fn bgr_by_ffmpeg(
+    input: &[&str],
+    path: &Path,
+    filters: &str,
+    output: &[&str],
+) -> Vec<u8> {
+    let path = path.to_str().unwrap();
+    let exact = "bilinear+accurate_rnd+full_chroma_int";
+    let pixels = ["-sws_flags", exact, "-pix_fmt", "bgr24", "-f", "rawvideo", "-"];
+    ffmpeg([input, &["-i", path, "-vf", filters], output, &pixels].concat())
+}
+
+/// Only the first frame.
+pub(crate) const FIRST: &[&str] = &["-frames:v", "1"];
+
+/// Mean difference, in levels, of a picture of the stored size by `ffmpeg`, shrunk, from a small one.
+pub(crate) fn apart_when_small(small: &Picture, whole: Size, data: Vec<u8>) -> f64 {
+    let Size { width, height } = whole;
+    let whole = Picture { width, height, format: PixelFormat::Bgr8, data };
+    apart(&small.data, &resize(&whole, small.size(), Filter::Area).unwrap().data)
+}
+
+/// Mean difference of two pictures in levels.
+pub(crate) fn apart(ours: &[u8], theirs: &[u8]) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    sum_abs_diff(ours, theirs) as f64 / ours.len() as f64
 }
 
 /// One decoded frame, reduced to what can be compared.
