@@ -105,7 +105,9 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     let is_reordered = input.parameters(stream).video_delay > 0
         || packets.windows(2).any(|pair| pair[1].time() < pair[0].time());
     if is_reordered && packets.iter().any(|packet| packet.pts().is_none()) {
-        return Err(MediaError::mux("the file does not say when its pictures are shown; form = \"transcode\" does without"));
+        return Err(MediaError::mux(
+            "the file does not say when its pictures are shown; form = \"transcode\" does without",
+        ));
     }
 
     let is_shown = |packet: &Packet| {
