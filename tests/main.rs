@@ -19,4 +19,5 @@ mod raft;
 mod refilter;
 mod runs;
 mod scenes;
+mod text;
 mod util;

@@ -3,7 +3,7 @@
 //! [`hub`] knows every model there is (`manifest.toml`), fetches files, checks them, and says what
 //! to do when one is missing. [`Runtime`] is ONNX Runtime, opened once from the hub. [`Weights`]
 //! reads checkpoints by tensor name; networks are graphs without weights, and the two together make
-//! a session. [`raft`] is optical flow.
+//! a session. [`raft`] is optical flow, [`text`] finds and reads lines of text.
 //!
 //! A run never downloads: stages only ask the hub for paths, and `curate models pull` fills it. The
 //! crate reads no environment and starts no process; the command hands it a folder, something that
@@ -18,6 +18,7 @@ pub mod raft;
 mod runtime;
 #[cfg(test)]
 mod testing;
+pub mod text;
 mod weights;
 
 pub use archive::ArchiveError;

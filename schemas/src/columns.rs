@@ -118,28 +118,37 @@ table! {
     /// The method that measured the motion.
     MOTION_METHOD: String = "motion_method", Kind::Utf8, unit "", by "motion", since 1;
 
-    /// Share of the frame covered by text, mean over the sampled frames.
+    /// Share of the frame covered by lines of text (the union of their rotated boxes), mean over the
+    /// sampled frames.
     TEXT_AREA_MEAN: f32 = "text_area_mean", Kind::F32, unit "fraction of the frame", by "text", since 1;
-    /// Share of the frame covered by text, largest over the sampled frames.
+    /// Share of the frame covered by lines of text, largest over the sampled frames.
     TEXT_AREA_MAX: f32 = "text_area_max", Kind::F32, unit "fraction of the frame", by "text", since 1;
-    /// Share of the sampled frames in which the same text stands in the same place.
+    /// Share of the sampled frames in which text stands where it stands in others: subtitles and
+    /// logos have 1, signs that the camera passes 0.
     TEXT_PERSISTENCE: f32 = "text_persistence", Kind::F32, unit "fraction of frames", by "text", since 1;
-    /// The recognised text.
+    /// The lines that were read, each once, one below the other.
     TEXT_CONTENT: String = "text_content", Kind::Utf8, unit "", by "text", since 1;
 
-    /// NIQE: distance from natural image statistics; lower is better.
+    /// NIQE: distance from natural image statistics (median of the sampled frames, as all of these);
+    /// lower is better. Null where frames are under 194 pixels.
     TECHNICAL_NIQE: f32 = "technical_niqe", Kind::F32, unit "", by "quality", since 1;
     /// BRISQUE; lower is better.
     TECHNICAL_BRISQUE: f32 = "technical_brisque", Kind::F32, unit "0-100", by "quality", since 1;
-    /// Sharpness.
-    TECHNICAL_SHARPNESS: f32 = "technical_sharpness", Kind::F32, unit "", by "quality", since 1;
-    /// Exposure: mean brightness.
+    /// Sharpness: variance of the Laplacian. Under 100 where frames are blurred.
+    TECHNICAL_SHARPNESS: f32 = "technical_sharpness", Kind::F32, unit "squared levels", by "quality", since 1;
+    /// How well lit: 4 m (1 - m) of the mean brightness m, times the share of pixels that are neither
+    /// black nor burnt out.
     TECHNICAL_EXPOSURE: f32 = "technical_exposure", Kind::F32, unit "0-1", by "quality", since 1;
-    /// Contrast: spread of brightness.
-    TECHNICAL_CONTRAST: f32 = "technical_contrast", Kind::F32, unit "0-1", by "quality", since 1;
-    /// Colourfulness.
+    /// Contrast: standard deviation of brightness.
+    TECHNICAL_CONTRAST: f32 = "technical_contrast", Kind::F32, unit "0-0.5", by "quality", since 1;
+    /// Colourfulness (Hasler, Suesstrunk 2003): 0 is grey, 45 usual, 82 highly colourful.
     TECHNICAL_COLORFULNESS: f32 = "technical_colorfulness", Kind::F32, unit "", by "quality", since 1;
-    /// Share of the frame covered by black bars.
+    /// How much the borders of blocks of 8 pixels stand out: 1 not at all, 2 visibly. Null where
+    /// frames were looked at in another size than the source's.
+    TECHNICAL_BLOCKINESS: f32 = "technical_blockiness", Kind::F32, unit "", by "quality", since 1;
+    /// Noise (Immerkaer 1996), fine texture included.
+    TECHNICAL_NOISE: f32 = "technical_noise", Kind::F32, unit "levels", by "quality", since 1;
+    /// Share of the frame covered by black bars that are there in every sampled frame.
     TECHNICAL_BARS: f32 = "technical_bars", Kind::F32, unit "fraction of the frame", by "quality", since 1;
 
     /// Aesthetic score, mean over the sampled frames.

@@ -1,7 +1,11 @@
 //! Decoding a unit for analysis: the loop around the decoder that every split has in common.
 //! It knows when to give up, reports progress, and turns damage into the unit's error.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use curate_media::{
     Access, DecodeOptions, Decoder, Frame, Interlaced, MediaError, Segment, SourceInfo, Stats,
@@ -26,13 +30,62 @@ pub(crate) struct Reader {
 
 /// A unit that is being decoded.
 pub(crate) struct Film {
-    decoder: Decoder,
+    info: SourceInfo,
+    source: Source,
     /// Waiting for room downstream is no fault of the file's, so only decoding counts.
     decoding: Duration,
     patience: Duration,
     frames: u64,
     reported: u64,
     damage: Option<UnitError>,
+}
+
+/// Where frames come from.
+enum Source {
+    /// Decoded when they are asked for: with one decoder thread, which is this one, a frame is then
+    /// looked at while it is in the cache.
+    Here(Box<Decoder>),
+    /// By a thread that does nothing but ask for frames, so that the decoder's own threads need not
+    /// wait while somebody looks at a frame.
+    Ahead(Ahead),
+    Ended(Stats),
+}
+
+/// A frame or the end, and how long decoding took.
+type Decoded = (Result<Option<Frame>, MediaError>, Duration);
+
+struct Ahead {
+    frames: Receiver<Decoded>,
+    thread: JoinHandle<Stats>,
+}
+
+impl Ahead {
+    /// Frames that wait to be looked at. More would only leave the cache.
+    const MOST: usize = 1;
+
+    fn start(mut decoder: Decoder) -> std::io::Result<Self> {
+        let (sender, frames) = sync_channel(Self::MOST);
+        let decode = move || {
+            while send(&mut decoder, &sender) {}
+            decoder.stats()
+        };
+        let thread = std::thread::Builder::new().name("decode".to_owned()).spawn(decode)?;
+        Ok(Self { frames, thread })
+    }
+
+    /// Lets the thread end, if it has not.
+    fn join(self) -> Stats {
+        drop(self.frames);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Decodes a frame and hands it over; whether there is more to do.
+fn send(decoder: &mut Decoder, to: &SyncSender<Decoded>) -> bool {
+    let asked = Instant::now();
+    let next = decoder.next_frame();
+    let is_last = !matches!(next, Ok(Some(_)));
+    to.send((next, asked.elapsed())).is_ok() && !is_last
 }
 
 /// A media error as the reason why a unit ended.
@@ -84,8 +137,19 @@ impl Reader {
     pub(crate) fn open(&self, unit: &Unit) -> Result<Film, UnitError> {
         let decoder = Decoder::open(&unit.source.path, &self.options(unit))
             .map_err(|error| unit_error(&error))?;
+        let info = decoder.info().clone();
+        let source = if self.threads > 1 {
+            Source::Ahead(Ahead::start(decoder).map_err(|error| UnitError {
+                kind: "thread",
+                message: format!("cannot start a thread for decoding: {error}"),
+                transient: true,
+            })?)
+        } else {
+            Source::Here(Box::new(decoder))
+        };
         Ok(Film {
-            decoder,
+            info,
+            source,
             decoding: Duration::ZERO,
             patience: self.patience,
             frames: 0,
@@ -97,7 +161,7 @@ impl Reader {
 
 impl Film {
     pub(crate) fn info(&self) -> &SourceInfo {
-        self.decoder.info()
+        &self.info
     }
 
     /// The next frame; `None` at the end, and where going on makes no sense.
@@ -113,9 +177,16 @@ impl Film {
             self.damage = Some(UnitError { kind: "timeout", message, transient: true });
             return None;
         }
-        let asked = Instant::now();
-        let next = self.decoder.next_frame();
-        self.decoding += asked.elapsed();
+        let (next, took) = match &mut self.source {
+            Source::Here(decoder) => {
+                let asked = Instant::now();
+                (decoder.next_frame(), asked.elapsed())
+            }
+            // It ends with a message, unless it panics; then so does `finish`.
+            Source::Ahead(ahead) => ahead.frames.recv().unwrap_or((Ok(None), Duration::ZERO)),
+            Source::Ended(_) => return None,
+        };
+        self.decoding += took;
         match next {
             Ok(frame) => {
                 self.frames += u64::from(frame.is_some());
@@ -136,7 +207,11 @@ impl Film {
     /// Ends decoding: what it came to, and what was wrong with the frames.
     pub(crate) fn finish(mut self, out: &mut dyn Emit) -> (Stats, Option<UnitError>) {
         self.report(out);
-        let stats = self.decoder.stats();
+        let stats = match std::mem::replace(&mut self.source, Source::Ended(Stats::default())) {
+            Source::Here(decoder) => decoder.stats(),
+            Source::Ahead(ahead) => ahead.join(),
+            Source::Ended(stats) => stats,
+        };
         let damage = damage_of(&stats, self.frames, self.damage);
         (stats, damage)
     }

@@ -7,11 +7,15 @@ pub mod clip;
 mod film;
 pub mod motion;
 pub mod probe;
+pub mod quality;
+mod range;
 mod sample;
 pub mod scenes;
 pub mod sources;
+pub mod text;
 
 use curate_pipeline::StageEntry;
+pub use range::Range;
 
 // The example of the page is a test of the page.
 #[cfg(doctest)]
@@ -19,4 +23,5 @@ use curate_pipeline::StageEntry;
 struct AddingAStage;
 
 /// Every kind of stage a recipe may name.
-pub const STAGES: &[StageEntry] = &[scenes::ENTRY, probe::ENTRY, motion::ENTRY];
+pub const STAGES: &[StageEntry] =
+    &[scenes::ENTRY, probe::ENTRY, motion::ENTRY, text::ENTRY, quality::ENTRY];

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Range;
+
 /// How motion is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -48,16 +50,6 @@ pub enum Prefilter {
 pub enum Preset {
     /// The released EasyAnimate recipe: `farneback`, more than 3 and less than 8 pixels.
     EasyAnimate,
-}
-
-/// Which values are kept; what is left out is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Range {
-    /// Smaller values are dropped.
-    pub min: Option<f64>,
-    /// Larger values are dropped.
-    pub max: Option<f64>,
 }
 
 /// Settings of the `motion` stage.

@@ -29,14 +29,15 @@ use curate_models::{
     raft::{RaftOptions, Variant},
 };
 use curate_pipeline::{
-    BatchMap, Bound, BuildContext, BuildError, Check, ClipError, FrameNeed, Item, Map, Pairs,
-    Problems, Shape, Stage, StageConfig, StageEntry, StageFault, config::read_table,
-    schema::settings,
+    BatchMap, BuildContext, BuildError, Check, ClipError, FrameNeed, Item, Map, Pairs, Problems,
+    Shape, Stage, StageConfig, StageEntry, StageFault, config::read_table, schema::settings,
 };
 use curate_schemas::{Clip, columns as c};
 use serde_json::{Value as Json, json};
 
-pub use config::{MethodName, MotionConfig, Prefilter, Preset, Range, WeightsName};
+use crate::range::Range;
+
+pub use config::{MethodName, MotionConfig, Prefilter, Preset, WeightsName};
 pub use dis::Dis;
 pub use flow::{FlowPair, FlowSource, Measured, Method, TakeFlow};
 pub use stats::{Field, Motion, PairStats, Reducer};
@@ -73,7 +74,7 @@ impl MotionConfig {
     /// Kept values: the settings, or else the preset's, or else the default of the judged value.
     fn keep(&self) -> (Range, Range) {
         let (usual, usual_px) = match self.preset {
-            None => (Range { min: Some(LEAST_MOTION), max: None }, Range::default()),
+            None => (Range::at_least(LEAST_MOTION), Range::default()),
             Some(Preset::EasyAnimate) => {
                 (Range::default(), Range { min: Some(3.0), max: Some(8.0) })
             }
@@ -207,14 +208,8 @@ impl StageConfig for MotionConfig {
                 Some("the default is 256".to_owned());
         }
         for (key, range) in [("keep", self.keep), ("keep_px", self.keep_px)] {
-            let Some(Range { min, max }) = range else { continue };
-            if [min, max].into_iter().flatten().any(|value| !value.is_finite() || value < 0.0) {
-                problems.report(key, "`min` and `max` must be numbers, 0 or more");
-            } else if let (Some(min), Some(max)) = (min, max)
-                && min > max
-            {
-                problems
-                    .report(key, format!("no clip could pass: {min} is above the maximum, {max}"));
+            if let Some(range) = range {
+                range.validate(key, problems);
             }
         }
     }
@@ -222,18 +217,11 @@ impl StageConfig for MotionConfig {
     fn checks(&self, clip: &Clip) -> Vec<Check> {
         let value = |value: Option<&f32>| value.map(|value| f64::from(*value));
         let (keep, keep_px) = self.keep();
-        let values = [
-            ("motion", value(clip.get(c::MOTION)), keep),
-            ("motion_px_mean", value(clip.get(c::MOTION_PX_MEAN)), keep_px),
-        ];
-        let checks = values.into_iter().flat_map(|(what, value, Range { min, max })| {
-            let check = |bound, reason| Check { what, value, bound, reason };
-            [
-                min.map(|min| check(Bound::AtLeast(min), "too_still")),
-                max.map(|max| check(Bound::AtMost(max), "too_much_motion")),
-            ]
-        });
-        checks.flatten().collect()
+        let reasons = ("too_still", "too_much_motion");
+        let speed = keep.checks("motion", value(clip.get(c::MOTION)), reasons);
+        speed
+            .chain(keep_px.checks("motion_px_mean", value(clip.get(c::MOTION_PX_MEAN)), reasons))
+            .collect()
     }
 
     fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError> {

@@ -13,7 +13,9 @@ mod waiting;
 
 use std::collections::VecDeque;
 
-use curate_media::{Frame as Decoded, MediaError, PictureKind};
+use curate_media::{
+    Filter, Frame as Decoded, MediaError, Picture, PictureKind, PixelFormat, resize,
+};
 use curate_pipeline::{Frame, FrameNeed, FramePair, Frames, Grey, Grid, Later, Vectors, frame};
 use curate_schemas::TimeBase;
 
@@ -22,6 +24,23 @@ use self::{
     waiting::{Queue, Views, Waiting},
 };
 pub(crate) use waiting::fit;
+
+/// A frame whose longer side is at most `max_side`: stages share a grid, and another one may have
+/// asked for larger frames. Width, height and RGB bytes.
+pub(crate) fn at_most(frame: &Frame, max_side: u32) -> Result<(u32, u32, Vec<u8>), MediaError> {
+    let size = fit(frame.width, frame.height, max_side);
+    if (size.width, size.height) == (frame.width, frame.height) {
+        return Ok((frame.width, frame.height, frame.rgb.clone()));
+    }
+    let picture = Picture {
+        width: frame.width,
+        height: frame.height,
+        format: PixelFormat::Rgb8,
+        data: frame.rgb.clone(),
+    };
+    let small = resize(&picture, size, Filter::Area)?;
+    Ok((small.width, small.height, small.data))
+}
 
 /// Slack for times that are equal but for rounding.
 const SLACK: f64 = 1e-6;
