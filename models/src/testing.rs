@@ -52,6 +52,53 @@ pub(crate) fn weights(tensors: &Tensors) -> Weights {
     Weights::from_bytes("made here", file).unwrap()
 }
 
+/// FNV-1a of a text: seeds of what the recipes' Python generates as well.
+pub(crate) fn fnv1a(bytes: impl AsRef<[u8]>) -> u64 {
+    bytes.as_ref().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Output number `k` of splitmix64 started at `seed`.
+pub(crate) fn hash(seed: u64, k: u64) -> u64 {
+    let mut z = seed.wrapping_add((k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Picture 1 or 2, three bytes for each pixel: a smooth texture and some noise.
+pub(crate) fn picture(which: usize, width: usize, height: usize) -> Vec<u8> {
+    let texture = fnv1a("texture");
+    let noise = fnv1a(format!("noise{which}"));
+    let knot = |channel: usize, j: usize, i: usize| {
+        hash(texture, ((channel * 4096 + j) * 4096 + i) as u64) >> 56
+    };
+    let (right, down) = if which == 1 { (64, 64) } else { (59, 66) };
+    let mut rgb = Vec::with_capacity(3 * width * height);
+    for y in 0..height {
+        for x in 0..width {
+            for c in 0..3 {
+                let (u, v) = (x + right, y + down);
+                let (i, a, j, b) = (u / 16, (u % 16) as u64, v / 16, (v % 16) as u64);
+                let along = |j| (16 - a) * knot(c, j, i) + a * knot(c, j, i + 1);
+                let smooth = ((16 - b) * along(j) + b * along(j + 1)) >> 8;
+                let at = ((c * height + y) * width + x) as u64;
+                let level = smooth as i64 + (hash(noise, at) >> 59) as i64 - 16;
+                rgb.push(level.clamp(0, 255) as u8);
+            }
+        }
+    }
+    rgb
+}
+
+/// So many values in [-0.125, 0.125), from a name.
+pub(crate) fn tensor(name: &str, count: usize) -> Vec<f32> {
+    let seed = fnv1a(name);
+    let unit = |k: usize| (hash(seed, k as u64) >> 40) as f32 / 16_777_216.0;
+    (0..count).map(|k| (unit(k) * 2.0 - 1.0) * 0.125).collect()
+}
+
 /// Writes zip archives.
 #[derive(Default)]
 pub(crate) struct Zip {

@@ -1,5 +1,7 @@
 //! The published measures against the published implementations, on frames of "Big Buck Bunny" ((c)
 //! Blender Foundation, CC BY 3.0). `quality_reference.py` computed the numbers.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "figures for `--nocapture`")]
 
 use std::{io::Read as _, path::Path};
 

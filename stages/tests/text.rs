@@ -1,5 +1,6 @@
 //! Our lines of text against rapidocr's (`recipes/text_reference.py detect --limit 480 --kind min`), on
 //! rendered pictures whose polygons are known and on frames of the shared clips.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

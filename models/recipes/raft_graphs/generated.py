@@ -49,7 +49,7 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) == 4:
         fan_in = shape[1] * shape[2] * shape[3]
         values = signed * np.float32(math.sqrt(3.0 / fan_in))
-    elif name.endswith(".running_var") or name.endswith(".weight"):
+    elif len(shape) == 1 and name.endswith((".running_var", ".weight")):
         values = unit + np.float32(0.5)
     else:
         values = signed * np.float32(0.125)

@@ -358,7 +358,10 @@ fn two_pulls_at_once_take_turns() {
 fn the_manifest_in_the_binary_is_right() {
     let hub = Hub::open("nowhere").unwrap();
     let chosen = hub.select(["default", "onnxruntime"]).unwrap();
-    assert_eq!(chosen.iter().map(|model| &*model.id).collect::<Vec<_>>(), ["onnxruntime"]);
+    assert_eq!(
+        chosen.iter().map(|model| &*model.id).collect::<Vec<_>>(),
+        ["onnxruntime", "pp-ocr-v6-small"]
+    );
     assert_eq!(hub.select(["all"]).unwrap().len(), hub.models().len());
     let error = hub.select(["onnx"]).unwrap_err().to_string();
     assert!(error.contains("no model `onnx`: there are onnxruntime, "), "{error}");

@@ -3,21 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::testing::Tensors;
-
-fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// Output number `k` of splitmix64 started at `seed`.
-fn hash(seed: u64, k: u64) -> u64 {
-    let mut z = seed.wrapping_add((k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
+pub(super) use crate::testing::picture;
+use crate::testing::{Tensors, fnv1a, hash};
 
 /// Weights of these names and shapes.
 pub(super) fn weights(shapes: &BTreeMap<String, Vec<usize>>) -> Tensors {
@@ -49,31 +36,6 @@ fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
         value
     };
     (0..shape.iter().product()).map(element).collect()
-}
-
-/// Picture 1 or 2, three bytes for each pixel: a smooth texture and some noise.
-pub(super) fn picture(which: usize, width: usize, height: usize) -> Vec<u8> {
-    let texture = fnv1a("texture");
-    let noise = fnv1a(&format!("noise{which}"));
-    let knot = |channel: usize, j: usize, i: usize| {
-        hash(texture, ((channel * 4096 + j) * 4096 + i) as u64) >> 56
-    };
-    let (right, down) = if which == 1 { (64, 64) } else { (59, 66) };
-    let mut rgb = Vec::with_capacity(3 * width * height);
-    for y in 0..height {
-        for x in 0..width {
-            for c in 0..3 {
-                let (u, v) = (x + right, y + down);
-                let (i, a, j, b) = (u / 16, (u % 16) as u64, v / 16, (v % 16) as u64);
-                let along = |j| (16 - a) * knot(c, j, i) + a * knot(c, j, i + 1);
-                let smooth = ((16 - b) * along(j) + b * along(j + 1)) >> 8;
-                let at = ((c * height + y) * width + x) as u64;
-                let level = smooth as i64 + (hash(noise, at) >> 59) as i64 - 16;
-                rgb.push(level.clamp(0, 255) as u8);
-            }
-        }
-    }
-    rgb
 }
 
 #[test]
