@@ -26,6 +26,8 @@ from curate import first_frames, rows, run, scenes_recipe
 # By our names, PySceneDetect's commands.
 DETECTORS = {"content": "content", "adaptive": "adaptive", "hash": "hash", "histogram": "hist",
              "threshold": "threshold"}
+# What PySceneDetect has nothing to set beside.
+NETWORK = "transnetv2"
 ENCODINGS = ("compose_hard17_640x360_25.mp4", "compose_hard17_hevc.mp4",
              "compose_hard17_av1_10bit.mkv", "compose_hard17_vfr_drop3.mp4")
 
@@ -74,6 +76,23 @@ def score(found, truth):
     return right, wrong, len(left)
 
 
+def network(curate, truth, media):
+    """TransNet V2 against the true cuts, over the same videos."""
+    print(f"\n{NETWORK}: against the true cuts (right, wrong, missed)")
+    sums = [0, 0, 0]
+    for name in sorted(truth):
+        video = os.path.abspath(os.path.join(media, name))
+        if os.path.exists(video):
+            with tempfile.TemporaryDirectory() as folder:
+                counts = score(by_curate(curate, video, NETWORK, folder), truth[name])
+            print(f"  {name}: {counts}", flush=True)
+            sums = [a + b for a, b in zip(sums, counts)]
+    right, wrong, missed = sums
+    precision, recall = right / max(right + wrong, 1), right / max(right + missed, 1)
+    print(f"  precision {precision:.3f}, recall {recall:.3f}, "
+          f"F1 {2 * precision * recall / max(precision + recall, 1e-9):.3f}")
+
+
 def main():
     curate, truth_path, media = sys.argv[1:]
     with open(truth_path, encoding="utf-8") as file:
@@ -105,6 +124,7 @@ def main():
             f1 = 2 * precision * recall / max(precision + recall, 1e-9)
             print(f"  {who:12} precision {precision:.3f} ({wrong} wrong), "
                   f"recall {recall:.3f} ({missed} missed of {right + missed}), F1 {f1:.3f}")
+    network(curate, truth, media)
     print("\ncontent: the four encodings of compose_hard17")
     found = {name: cut_times(curate, os.path.abspath(os.path.join(media, name)))
              for name in ENCODINGS}

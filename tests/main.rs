@@ -19,5 +19,6 @@ mod raft;
 mod refilter;
 mod runs;
 mod scenes;
+mod shots;
 mod text;
 mod util;

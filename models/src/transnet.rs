@@ -97,6 +97,11 @@ impl TransNet {
         Ok(&self.transitions)
     }
 
+    /// Forgets the video; the next frame is the first of another.
+    pub fn restart(&mut self) {
+        self.windows.clear();
+    }
+
     /// Runs the network on the window and moves on.
     fn decide(&mut self) -> Result<(), ModelError> {
         match infer(&mut self.session, &self.windows.frames) {

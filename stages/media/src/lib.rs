@@ -17,6 +17,7 @@
 
 mod access;
 mod aspect;
+mod bicubic;
 mod clip;
 mod codec;
 mod color;
@@ -64,6 +65,7 @@ mod yuv;
 pub use self::{
     access::Access,
     aspect::PixelAspect,
+    bicubic::Bicubic,
     clip::{ClipForm, CopiedClip, copy_clip},
     convert::Converter,
     decode::Decoder,

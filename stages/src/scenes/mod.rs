@@ -13,9 +13,11 @@ mod pieces;
 mod replay;
 mod row;
 mod score;
+mod shots;
 mod split;
 
 use curate_media::SourceKind;
+use curate_models::hub::Hub;
 use curate_pipeline::{
     Bound, BuildContext, BuildError, Check, FrameNeed, Problems, Shape, Stage, StageConfig,
     StageEntry, config::read_table, schema::settings,
@@ -87,6 +89,12 @@ pub const ENTRY: StageEntry = StageEntry {
               trim_s = 0.0  # taken off at detected cuts\n",
 };
 
+impl ScenesConfig {
+    fn shot_threshold(&self) -> Option<f64> {
+        self.detectors.iter().find_map(DetectorConfig::shot_threshold)
+    }
+}
+
 impl StageConfig for ScenesConfig {
     fn shape(&self) -> Shape {
         Shape::Split
@@ -135,7 +143,18 @@ impl StageConfig for ScenesConfig {
         json!({ "min_s": self.min_s })
     }
 
+    fn models(&self) -> Vec<&'static str> {
+        match self.shot_threshold() {
+            Some(_) => vec!["onnxruntime", shots::TRANSNET],
+            None => Vec::new(),
+        }
+    }
+
     fn validate(&self, problems: &mut Problems) {
+        if self.detectors.iter().filter_map(DetectorConfig::shot_threshold).count() > 1 {
+            problems.report("detectors", "transnetv2 may be there once").help =
+                Some("the lowest threshold finds what the others find".to_owned());
+        }
         if self.detectors.is_empty() {
             problems.report("detectors", "at least one detection pass is needed").help =
                 Some("leave the setting out for the default".to_owned());
@@ -210,7 +229,16 @@ impl StageConfig for ScenesConfig {
                 return Err(BuildError { stage: ENTRY.kind.to_owned(), message });
             }
         }
-        Ok(Stage::Split(Box::new(split::Scenes::new(self.clone(), context))))
+        let failed = |message: String| BuildError { stage: ENTRY.kind.to_owned(), message };
+        let shots = match self.shot_threshold() {
+            None => None,
+            Some(threshold) => {
+                let hub = Hub::open(context.models).map_err(|error| failed(error.to_string()))?;
+                let shots = shots::Shots::load(&hub, context.run.decode_threads, threshold);
+                Some(shots.map_err(|error| failed(error.to_string()))?)
+            }
+        };
+        Ok(Stage::Split(Box::new(split::Scenes::new(self.clone(), shots, context))))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one analysis decode: every frame small for the detectors, frames for the later stages
 //! (`crate::sample`), a thumbnail for every clip.
 
-use std::path::PathBuf;
+use std::{cell::RefCell, path::PathBuf};
 
 use curate_media::{
     Converter, MediaError, PixelFormat, Size, SourceInfo, Stats, analysis_size, is_animated_webp,
@@ -15,6 +15,7 @@ use super::{
     pieces::{Edge, Piece, Pieces},
     row::{self, Origin},
     score::Scorer,
+    shots::Shots,
 };
 use crate::{
     film::{Reader, damage_of, unit_error},
@@ -30,14 +31,21 @@ pub(super) struct Scenes {
     config: ScenesConfig,
     split_id: String,
     pub(super) reader: Reader,
+    /// A network is loaded once and goes through one unit at a time.
+    shots: Option<RefCell<Shots>>,
     /// The recipe's folder.
     base: PathBuf,
 }
 
 impl Scenes {
-    pub(super) fn new(config: ScenesConfig, context: &BuildContext<'_>) -> Self {
+    pub(super) fn new(
+        config: ScenesConfig,
+        shots: Option<Shots>,
+        context: &BuildContext<'_>,
+    ) -> Self {
         Self {
             config,
+            shots: shots.map(RefCell::new),
             split_id: context.split_id.to_owned(),
             reader: Reader::new(context),
             base: context.base.to_owned(),
@@ -55,6 +63,7 @@ impl Split for Scenes {
         let mut film = self.reader.open(unit)?;
         let mut pass = Pass::new(self, unit, film.info().clone())?;
         while let Some(frame) = film.next_frame(out) {
+            pass.look(&frame)?;
             pass.frame(frame).map_err(fail)?;
             pass.emit_settled(out).map_err(fail)?;
         }
@@ -77,6 +86,7 @@ pub(super) fn finish(
         (true, Some(_)) => Edge::Unit,
         (true, None) => Edge::Source,
     };
+    pass.end_look()?;
     pass.finish(cut_out, out).map_err(|error| unit_error(&error))?;
     Ok(SplitReport {
         frames_decoded: stats.frames + stats.skipped,
@@ -117,6 +127,9 @@ impl<'a> Pass<'a> {
             chain_bytes: stage.reader.memory,
         };
         let subject = Subject::new(&unit.source, &info, &stage.base);
+        if let Some(shots) = &stage.shots {
+            shots.borrow_mut().restart();
+        }
         let mut detectors = Vec::with_capacity(config.detectors.len());
         for detector in &config.detectors {
             detectors.push(detector.build_for(&subject)?);
@@ -136,8 +149,39 @@ impl<'a> Pass<'a> {
         })
     }
 
+    /// Shows a frame to the network, if there is one.
+    fn look(&self, frame: &curate_media::Frame) -> Result<(), UnitError> {
+        if let Some(shots) = &self.stage.shots {
+            shots.borrow_mut().push(frame)?;
+        }
+        Ok(())
+    }
+
+    fn end_look(&mut self) -> Result<(), UnitError> {
+        if let Some(shots) = &self.stage.shots {
+            let mut shots = shots.borrow_mut();
+            shots.finish()?;
+            while let Some(cut) = shots.cut() {
+                self.pieces.cut(cut);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the cuts that the network has found; no frame before the result can become one.
+    fn shots(&mut self) -> u64 {
+        let Some(shots) = &self.stage.shots else { return u64::MAX };
+        let mut shots = shots.borrow_mut();
+        while let Some(cut) = shots.cut() {
+            self.pieces.cut(cut);
+        }
+        shots.settled()
+    }
+
     pub(super) fn frame(&mut self, frame: curate_media::Frame) -> Result<(), MediaError> {
         let index = self.frames;
+        // It decides on earlier frames only.
+        let by_network = self.shots();
         if index == 0 {
             self.analysis = analysis_size(frame.width(), frame.height());
         }
@@ -153,7 +197,7 @@ impl<'a> Pass<'a> {
             self.scorer.pass(about)
         };
         self.pieces.frame(frame.pts, frame.duration);
-        let mut settled = u64::MAX;
+        let mut settled = by_network;
         for detector in &mut self.detectors {
             if let Some(cut) = detector.push(index, seen)? {
                 self.pieces.cut(cut);

@@ -148,6 +148,13 @@ pub enum DetectorConfig {
         #[serde(default = "histogram_bins")]
         bins: u32,
     },
+    /// A cut where TransNet V2, a network, sees one (`curate models pull transnetv2`). About 17 ms of one
+    /// core for each frame.
+    TransnetV2 {
+        /// Probability above which a frame is part of a transition.
+        #[serde(default = "shot_threshold")]
+        threshold: f64,
+    },
     /// A cut every so many seconds, whatever is in the picture.
     Fixed {
         /// The distance in seconds.
@@ -198,6 +205,9 @@ fn fade_threshold() -> u8 {
 fn hash_threshold() -> f64 {
     0.35
 }
+fn shot_threshold() -> f64 {
+    0.5
+}
 fn hash_size() -> u32 {
     8
 }
@@ -247,7 +257,14 @@ impl DetectorConfig {
         matches!(self, Self::Threshold { .. } | Self::Hash { .. } | Self::Histogram { .. })
     }
 
-    /// What is wrong with the settings.
+    /// The threshold of the network, if it is that.
+    pub(in crate::scenes) const fn shot_threshold(&self) -> Option<f64> {
+        match self {
+            Self::TransnetV2 { threshold } => Some(*threshold),
+            _ => None,
+        }
+    }
+
     /// Whether it may be shown key frames and the stretches that they make suspicious.
     pub(in crate::scenes) fn works_on_key_frames(&self) -> bool {
         match self {
@@ -257,6 +274,7 @@ impl DetectorConfig {
         }
     }
 
+    /// What is wrong with the settings.
     pub(in crate::scenes) fn faults(&self) -> Vec<&'static str> {
         let mut faults = Vec::new();
         let mut require = |is_met: bool, fault| {
@@ -307,13 +325,17 @@ impl DetectorConfig {
             Self::Fixed { seconds } => {
                 require(fits(seconds) && seconds > 0.0, "`seconds` must be a number above 0");
             }
+            Self::TransnetV2 { threshold } => {
+                let is_one = (0.0..1.0).contains(&threshold);
+                require(is_one, "`threshold` of transnetv2 must be 0 or more, and below 1");
+            }
             Self::Keyframe { .. } | Self::List { .. } => {}
         }
         faults
     }
 
-    /// A detector at the start of a stream. That of a `list` belongs to no source and cuts nowhere;
-    /// the split reads the list of each source.
+    /// A detector at the start of a stream. Those of `list` and `transnetv2` cut nowhere: the split
+    /// reads the list of each source, and asks the network itself (`shots.rs`).
     #[must_use]
     pub fn build(&self) -> Detector {
         Detector(match *self {
@@ -370,7 +392,7 @@ impl DetectorConfig {
             Self::Keyframe { min_scene_frames } => {
                 Kind::Keyframe(Keyframe { min_frames: min_scene_frames, last_cut: None })
             }
-            Self::List { .. } => Kind::Listed(Listed::default()),
+            Self::List { .. } | Self::TransnetV2 { .. } => Kind::Listed(Listed::default()),
         })
     }
 }
