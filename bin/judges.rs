@@ -153,8 +153,7 @@ pub(crate) fn checked(meta: &TableMeta, judge: &mut Json) -> anyhow::Result<Vec<
             if let Some((key, _)) = keys.find(|(key, _)| stated.get(key).is_none()) {
                 let kind = judge.kind;
                 return Err(UsageError(format!(
-                    "--set: `{key}` of `{kind}` is no threshold but decides what is measured; \
-                     change it in the recipe"
+                    "--set: `{key}` of `{kind}` is not one of its thresholds; change it in the recipe"
                 ))
                 .into());
             }

@@ -73,7 +73,7 @@ pub(crate) async fn why(out: &Path, id: &str, recipe: Option<&Path>) -> anyhow::
                 (_, true) => "passes",
                 (_, false) => check.reason,
             };
-            writeln!(stdout, "{kind:<8}{verdict:<12}{}", values(&check))?;
+            writeln!(stdout, "{kind:<8}{verdict:<11} {}", values(&check))?;
         }
     }
     Ok(Exit::Complete)

@@ -129,8 +129,8 @@ table! {
     /// The lines that were read, each once, one below the other.
     TEXT_CONTENT: String = "text_content", Kind::Utf8, unit "", by "text", since 1;
 
-    /// NIQE: distance from natural image statistics (median of the sampled frames, as all of these);
-    /// lower is better. Null where frames are under 194 pixels.
+    /// NIQE: distance from natural image statistics (median of the sampled frames, inside of black bars,
+    /// as all of these); lower is better. Null where frames are under 194 pixels.
     TECHNICAL_NIQE: f32 = "technical_niqe", Kind::F32, unit "", by "quality", since 1;
     /// BRISQUE; lower is better.
     TECHNICAL_BRISQUE: f32 = "technical_brisque", Kind::F32, unit "0-100", by "quality", since 1;

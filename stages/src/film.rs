@@ -55,8 +55,9 @@ enum Source {
 type Decoded = (Result<Option<Frame>, MediaError>, Duration);
 
 struct Ahead {
-    frames: Receiver<Decoded>,
-    thread: JoinHandle<Stats>,
+    /// Both are there until the end.
+    frames: Option<Receiver<Decoded>>,
+    thread: Option<JoinHandle<Stats>>,
 }
 
 impl Ahead {
@@ -70,13 +71,31 @@ impl Ahead {
             decoder.stats()
         };
         let thread = std::thread::Builder::new().name("decode".to_owned()).spawn(decode)?;
-        Ok(Self { frames, thread })
+        Ok(Self { frames: Some(frames), thread: Some(thread) })
+    }
+
+    /// The next frame. A thread that panicked sends none; `join` passes the panic on.
+    fn next(&self) -> Decoded {
+        let next = self.frames.as_ref().and_then(|frames| frames.recv().ok());
+        next.unwrap_or((Ok(None), Duration::ZERO))
     }
 
     /// Lets the thread end, if it has not.
-    fn join(self) -> Stats {
-        drop(self.frames);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    fn join(mut self) -> Stats {
+        self.frames = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        let stats = ended.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        stats.unwrap_or_default()
+    }
+}
+
+impl Drop for Ahead {
+    /// A unit that is given up leaves no thread behind.
+    fn drop(&mut self) {
+        self.frames = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
     }
 }
 
@@ -182,8 +201,7 @@ impl Film {
                 let asked = Instant::now();
                 (decoder.next_frame(), asked.elapsed())
             }
-            // It ends with a message, unless it panics; then so does `finish`.
-            Source::Ahead(ahead) => ahead.frames.recv().unwrap_or((Ok(None), Duration::ZERO)),
+            Source::Ahead(ahead) => ahead.next(),
             Source::Ended(_) => return None,
         };
         self.decoding += took;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which values are kept; what is left out is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table such as { max = 0.02 }")]
 pub struct Range {
     /// Smaller values are dropped.
     pub min: Option<f64>,
@@ -25,11 +25,16 @@ impl Range {
         Self { min: Some(min), max: None }
     }
 
-    /// Reports limits that are no numbers from 0 on, or that nothing passes.
-    pub(crate) fn validate(&self, key: &str, problems: &mut Problems) {
+    /// Reports limits that are no numbers from 0 to `most`, the largest value there is, or that
+    /// nothing passes.
+    pub(crate) fn validate(&self, key: &str, most: f64, problems: &mut Problems) {
         let Self { min, max } = *self;
         if [min, max].into_iter().flatten().any(|value| !value.is_finite() || value < 0.0) {
             problems.report(key, "`min` and `max` must be numbers, 0 or more");
+        } else if [min, max].into_iter().flatten().any(|value| value > most) {
+            problems.report(key, format!("no value is above {most}")).help = Some(
+                if most == 1.0 { "shares are written 0.02, not 2 %" } else { "lower it" }.into(),
+            );
         } else if let (Some(min), Some(max)) = (min, max)
             && min > max
         {

@@ -145,7 +145,7 @@ impl StageConfig for TextConfig {
         let ranges =
             [("area", self.area()), ("area_max", self.area_max), ("persistence", self.persistence)];
         for (key, range) in ranges {
-            range.validate(key, problems);
+            range.validate(key, 1.0, problems);
         }
     }
 

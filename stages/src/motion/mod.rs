@@ -209,7 +209,7 @@ impl StageConfig for MotionConfig {
         }
         for (key, range) in [("keep", self.keep), ("keep_px", self.keep_px)] {
             if let Some(range) = range {
-                range.validate(key, problems);
+                range.validate(key, f64::INFINITY, problems);
             }
         }
     }

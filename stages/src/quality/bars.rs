@@ -55,6 +55,28 @@ impl Bars {
         }
     }
 
+    /// What is inside of the bars, of a picture and its blue, green and red bytes; `None` where there
+    /// are no bars, or nothing else. Left and top edges are multiples of 8, where a codec's blocks
+    /// begin.
+    #[must_use]
+    pub fn inside(&self, picture: &Grey, bgr: &[u8]) -> Option<(Grey, Vec<u8>)> {
+        let (width, height) = (picture.width(), picture.height());
+        let (left, top) = (self.left.next_multiple_of(8), self.top.next_multiple_of(8));
+        let right = width.saturating_sub(self.right);
+        let bottom = height.saturating_sub(self.bottom);
+        if *self == Self::default() || left >= right || top >= bottom {
+            return None;
+        }
+        let mut samples = Vec::with_capacity((right - left) * (bottom - top));
+        let mut colors = Vec::with_capacity(3 * samples.capacity());
+        for y in top..bottom {
+            let row = y * width;
+            samples.extend_from_slice(picture.samples().get(row + left..row + right)?);
+            colors.extend_from_slice(bgr.get(3 * (row + left)..3 * (row + right))?);
+        }
+        Some((Grey::new(right - left, bottom - top, samples)?, colors))
+    }
+
     /// Share of the picture's area that is bars, 0 to 1.
     #[must_use]
     pub fn share(&self, picture: &Grey) -> f64 {

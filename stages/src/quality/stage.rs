@@ -79,6 +79,16 @@ pub const ENTRY: StageEntry = StageEntry {
 /// A threshold: its key, the column it is about, and the reasons for being below and above.
 type Judged<'a> = (&'static str, Column<f32>, &'a Range, (&'static str, &'static str));
 
+/// The largest value there is.
+fn most(key: &str) -> f64 {
+    match key {
+        "exposure" | "bars" => 1.0,
+        "contrast" => 0.5,
+        "brisque" => 100.0,
+        _ => f64::INFINITY,
+    }
+}
+
 impl QualityConfig {
     fn judged(&self) -> [Judged<'_>; 9] {
         [
@@ -146,7 +156,7 @@ impl StageConfig for QualityConfig {
                 Some("the default is 1280".to_owned());
         }
         for (key, _, range, _) in self.judged() {
-            range.validate(key, problems);
+            range.validate(key, most(key), problems);
         }
     }
 
@@ -224,32 +234,32 @@ impl Map for Quality {
                 message: "no frame was sampled".to_owned(),
             });
         }
+        let views: Vec<(Grey, Vec<u8>)> =
+            frames.into_iter().map(|frame| self.views(frame)).collect::<Result<_, _>>()?;
+        // A bar is there in every frame; beside a dark picture it seems larger. The other measures
+        // are of what is inside.
+        let edges =
+            views.iter().map(|(grey, _)| bars(grey)).reduce(Bars::least).unwrap_or_default();
         let mut all: [Series; 8] = Default::default();
-        let mut edges: Option<(Bars, Grey)> = None;
-        for frame in frames {
-            let (grey, bgr) = self.views(frame)?;
+        for (grey, bgr) in &views {
             // Another size has its blocks elsewhere.
             let is_whole = stored
                 .is_some_and(|(w, h)| (w as usize, h as usize) == (grey.width(), grey.height()));
+            let inside = edges.inside(grey, bgr);
+            let (grey, bgr) = inside.as_ref().map_or((grey, bgr), |(grey, bgr)| (grey, bgr));
             let values = [
-                self.niqe.score(&grey),
-                self.brisque.score(&grey),
-                Some(measures::sharpness(&grey).laplacian_variance),
-                Some(measures::exposure(&grey).score()),
-                Some(measures::contrast(&grey)),
-                Some(measures::colourfulness(&bgr)),
-                is_whole.then(|| measures::blockiness(&grey)),
-                Some(measures::noise(&grey)),
+                self.niqe.score(grey),
+                self.brisque.score(grey),
+                Some(measures::sharpness(grey).laplacian_variance),
+                Some(measures::exposure(grey).score()),
+                Some(measures::contrast(grey)),
+                Some(measures::colourfulness(bgr)),
+                is_whole.then(|| measures::blockiness(grey)),
+                Some(measures::noise(grey)),
             ];
             for (series, value) in all.iter_mut().zip(values) {
                 series.0.extend(value.filter(|value| value.is_finite()));
             }
-            // A bar is there in every frame; beside a dark picture it seems larger.
-            let found = bars(&grey);
-            edges = Some(match edges.take() {
-                None => (found, grey),
-                Some((known, grey)) => (known.least(found), grey),
-            });
         }
         let clip = &mut item.clip;
         let columns = [
@@ -267,8 +277,8 @@ impl Map for Quality {
                 clip.set(column, value);
             }
         }
-        if let Some((bars, grey)) = edges {
-            clip.set(c::TECHNICAL_BARS, bars.share(&grey) as f32);
+        if let Some((grey, _)) = views.first() {
+            clip.set(c::TECHNICAL_BARS, edges.share(grey) as f32);
         }
         Ok(())
     }
@@ -324,6 +334,9 @@ mod tests {
         assert_eq!(config.judge(&boxed), Verdict::Drop { reason: "black_bars" });
         let bars = f64::from(*boxed.get(c::TECHNICAL_BARS).unwrap());
         assert!((bars - 0.5).abs() < 0.02, "{bars}");
+        // What is inside of the bars is measured, not their edges.
+        let sharpness = |clip: &Clip| f64::from(*clip.get(c::TECHNICAL_SHARPNESS).unwrap());
+        assert!((sharpness(&boxed) / sharpness(&good) - 1.0).abs() < 0.1);
         let flat = measured(item(3, |_, _| 128));
         assert!(flat.get(c::TECHNICAL_SHARPNESS) < good.get(c::TECHNICAL_SHARPNESS));
         assert!(flat.get(c::TECHNICAL_CONTRAST) < good.get(c::TECHNICAL_CONTRAST));
@@ -336,6 +349,15 @@ mod tests {
         let mut once = barred();
         once.frames.grid[1] = item(1, texture).frames.grid.remove(0);
         assert_eq!(measured(once).get(c::TECHNICAL_BARS), Some(&0.0));
+    }
+
+    #[test]
+    fn percent_are_not_shares() {
+        let mut problems = Problems::default();
+        let wrong = QualityConfig { bars: Range::at_most(30.0), ..QualityConfig::default() };
+        wrong.validate(&mut problems);
+        let words = problems.into_errors().iter().map(ToString::to_string).collect::<String>();
+        assert!(words.contains("no value is above 1"), "{words}");
     }
 
     #[test]

@@ -100,12 +100,26 @@ impl Scenes {
                     // Detectors are not to take what moved in the meantime for one step.
                     pass.scorer.forget();
                 }
-                None => scan
-                    .decode(&group, &mut |frame| {
+                None => {
+                    // A decoder that begins at an open group may keep some of its pictures to itself;
+                    // their times are known all the same.
+                    let mut missed = group.times.iter().peekable();
+                    let mut show = |frame: Frame| {
+                        while let Some((pts, duration)) =
+                            missed.next_if(|(pts, _)| *pts < frame.pts)
+                        {
+                            pass.passed(*pts, *duration)?;
+                        }
+                        missed.next_if(|(pts, _)| *pts == frame.pts);
                         pass.frame(frame)?;
                         pass.emit_settled(out)
-                    })
-                    .map_err(fail)?,
+                    };
+                    scan.decode(&group, &mut show).map_err(fail)?;
+                    for (pts, duration) in missed {
+                        pass.passed(*pts, *duration).map_err(fail)?;
+                    }
+                    pass.emit_settled(out).map_err(fail)?;
+                }
             }
             let decoded = scan.stats().frames;
             out.decoded(decoded - reported);
