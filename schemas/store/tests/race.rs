@@ -147,7 +147,9 @@ async fn killed_workers_and_a_compactor_leave_every_unit_once() {
     }
     let done = store.clip_unit_ids().await.unwrap().len();
     eprintln!("{done} units and {pending} receipts left by 24 killed workers");
-    assert!(0 < done && done < UNITS as usize, "the kills did not hit the work");
+    // A quick machine may have done everything by then; receipts show that kills hit the work.
+    let have_hit = done < UNITS as usize || pending > 0;
+    assert!(done > 0 && have_hit, "the kills did not hit the work");
     wait((0..4).map(|number| spawn("once", number, out)).collect());
     std::fs::write(out.join("stop"), "").unwrap();
     wait(vec![compactor]);
