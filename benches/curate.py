@@ -21,13 +21,19 @@ def rows(curate, out, sql):
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
-def scenes_recipe(folder, name, video, settings):
-    """Writes a recipe that cuts a video into whole scenes; its path and the table's."""
+def write_recipe(folder, name, sources, output, stages):
+    """Writes a recipe: more lines of `[output]`, and what comes after; its path and the table's."""
     path = os.path.join(folder, f"{name}.toml")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f'[input]\npaths = [{json.dumps(video)}]\n[output]\npath = "{name}"\n'
-                   f'form = "none"\n[[stage]]\nkind = "scenes"\nmax_s = 1e6\n{settings}\n')
+        file.write(f'[input]\npaths = {json.dumps(sources)}\n[output]\npath = "{name}"\n'
+                   f'{output}\n{stages}\n')
     return path, os.path.join(folder, name)
+
+
+def scenes_recipe(folder, name, video, settings):
+    """A recipe that cuts a video into whole scenes."""
+    return write_recipe(folder, name, [video], 'form = "none"',
+                        f'[[stage]]\nkind = "scenes"\nmax_s = 1e6\n{settings}')
 
 
 def first_frames(curate, out):

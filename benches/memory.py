@@ -11,7 +11,6 @@ Long videos are worked on five minutes at a time, so that both lengths keep ever
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -19,16 +18,16 @@ import sys
 import tempfile
 import time
 
+from curate import write_recipe
+
 STAGES = ('[[stage]]\nkind = "scenes"\n[[stage]]\nkind = "motion"\nmethod = "dis"\n'
           'keep = { min = 0.0 }\n')
 
 
 def measure(curate, folder, name, source, memory):
     """Peak MiB and seconds of one run."""
-    recipe = os.path.join(folder, f"{name}.toml")
-    with open(recipe, "w", encoding="utf-8") as file:
-        file.write(f'[input]\npaths = [{json.dumps(source)}]\n[output]\npath = "{name}"\n'
-                   f'form = "copy"\nunit_minutes = 5\n[run]\nmemory = "{memory}"\n{STAGES}')
+    recipe, _ = write_recipe(folder, name, [source], 'form = "copy"\nunit_minutes = 5',
+                             f'[run]\nmemory = "{memory}"\n{STAGES}')
     start = time.monotonic()
     with open(os.path.join(folder, f"{name}.log"), "w+", encoding="utf-8") as log:
         run = subprocess.Popen([curate, "run", recipe], stdout=log, stderr=log)

@@ -12,7 +12,6 @@ clips, in milliseconds.
 """
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -20,18 +19,14 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from curate import rows, run
+from curate import rows, run, write_recipe
 
 STAGE = '[[stage]]\nkind = "scenes"\nmin_s = 1\n'
 ROUNDS = 3
 
 
 def recipe(folder, name, videos, form, run=""):
-    path = os.path.join(folder, f"{name}.toml")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f'[input]\npaths = {json.dumps(videos)}\n[output]\npath = "{name}"\n'
-                   f'form = "{form}"\n[run]\n{run}\n{STAGE}')
-    return path, os.path.join(folder, name)
+    return write_recipe(folder, name, videos, f'form = "{form}"', f"[run]\n{run}\n{STAGE}")
 
 
 def timed(curate, path):

@@ -3,7 +3,7 @@
 //! A graph declares each weight by the name that the published checkpoint has for it, as data that
 //! lies elsewhere (ONNX's external data, at a location that does not exist). Beside it is the list
 //! of those names with their shapes, which the program that wrote the graph writes too. Each weight
-//! is handed to ONNX Runtime as a tensor in memory, which the session keeps alive and uses in place.
+//! is handed to ONNX Runtime as a tensor in memory, which the session copies.
 //!
 //! So one graph serves the published weights and our own, a checkpoint needs no conversion, and a
 //! wrong one is refused by the names of what does not fit. Names and shapes are compared before ONNX

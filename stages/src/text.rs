@@ -9,7 +9,7 @@
 //! PP-OCR's detector sees text where there is none, on a car or in noise; so each line is read, and
 //! counts only if something of two characters or more can be read with some certainty.
 
-use curate_media::{Filter, Picture, PixelFormat, Size, resize};
+use curate_media::{Filter, Size, resize};
 use curate_models::{
     ModelError,
     hub::Hub,
@@ -27,7 +27,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::{Range, sample::at_most};
+use crate::{
+    Range,
+    sample::{bgr_at_most, some_of},
+};
 
 /// The paper's threshold, and the released recipe's.
 const PAPER_AREA: f64 = 0.01;
@@ -195,12 +198,8 @@ impl Text {
 
     fn lines(&mut self, frame: &Frame, content: &mut Vec<String>) -> Result<Lines, ClipError> {
         let broken = |message: String| ClipError { kind: "convert", message };
-        let (width, height, mut pixels) =
-            at_most(frame, MAX_SIDE).map_err(|error| broken(error.to_string()))?;
-        for pixel in pixels.as_chunks_mut::<3>().0 {
-            pixel.swap(0, 2);
-        }
-        let picture = Picture { width, height, format: PixelFormat::Bgr8, data: pixels };
+        let picture = bgr_at_most(frame, MAX_SIDE)?;
+        let (width, height) = (picture.width, picture.height);
         let size = input_size(width, height, SideLimit::AtMost(self.size));
         let input = resize(&picture, Size::new(size.0, size.1), Filter::Linear)
             .map_err(|error| broken(error.to_string()))?;
@@ -240,13 +239,7 @@ fn area(line: &TextBox) -> f32 {
 
 impl Map for Text {
     fn map(&mut self, item: &mut Item) -> Result<(), ClipError> {
-        let frames = item.frames.uniform(self.frames);
-        if frames.is_empty() {
-            return Err(ClipError {
-                kind: "no_frames",
-                message: "no frame was sampled".to_owned(),
-            });
-        }
+        let frames = some_of(item, self.frames)?;
         let (mut boxes, mut areas, mut content) = (Vec::new(), Vec::new(), Vec::new());
         for frame in frames {
             let lines = self.lines(frame, &mut content)?;

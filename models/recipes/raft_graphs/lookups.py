@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 import generated
 from correlation import LEVELS, Correlation
-from export import external_shapes
+from weightless import external_shapes
 from graph import Graph
 from raft import Config
 

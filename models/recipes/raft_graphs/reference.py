@@ -14,7 +14,7 @@ from torchvision.models import optical_flow
 from torchvision.models.optical_flow import raft as torchvision_raft
 
 import generated
-from export import external_shapes
+from weightless import external_shapes
 
 
 def published_shapes(name: str) -> dict[str, tuple[int, ...]]:

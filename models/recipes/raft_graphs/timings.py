@@ -20,7 +20,7 @@ import torch
 
 import lookups
 import raft
-from export import GRAPHS
+from weightless import GRAPHS
 from reference import Reference, Session, pairs, weights_of
 
 HEIGHT, WIDTH, UPDATES = 256, 448, 12

@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 
 import transnet
 import windows
-from export import GRAPHS, external_shapes, files
+from export import files
+from weightless import Checks as Counting, external_shapes, GRAPHS
 from fixtures import FIXTURE, made
 from reference import Reference, Session, frames_of, generated_frames, generated_weights
 
@@ -25,14 +26,7 @@ LIMIT = 1e-3
 LENGTHS = (1, 2, 49, 50, 51, 74, 75, 76, 99, 100, 101, 124, 125, 149, 150, 151, 1000)
 
 
-class Checks:
-    def __init__(self):
-        self.failed = 0
-
-    def result(self, passed: bool, text: str):
-        self.failed += not passed
-        print("ok    " if passed else "FAILED", text, flush=True)
-
+class Checks(Counting):
     def difference(self, text: str, got, want) -> None:
         for output, a, b in zip(transnet.OUTPUTS, got, want):
             worst = np.abs(a - b).max() if a.shape == b.shape else np.inf
@@ -41,8 +35,7 @@ class Checks:
 
 
 def check_file(checks: Checks, path: Path, reference: Reference):
-    for file, built in files().items():
-        checks.result((path.parent / file).read_bytes() == built, f"{file}: as export.py writes it")
+    checks.files(path.parent, files())
     data = path.read_bytes()
     model = onnx.load_model_from_string(data)
     names = external_shapes(model)

@@ -18,7 +18,7 @@ import torch
 
 import transnet
 import windows
-from export import GRAPHS
+from weightless import GRAPHS
 from reference import Reference, Session, frames_of, passed_through
 
 

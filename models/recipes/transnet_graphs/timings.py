@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import transnet
-from export import GRAPHS
+from weightless import GRAPHS
 from reference import Reference, Session, generated_frames
 
 

@@ -19,7 +19,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 import vit
-from export import FIXTURES, GRAPHS, external_shapes, files
+from export import files
+from weightless import Checks as Counting, external_shapes, FIXTURES, GRAPHS
 from fixtures import BATCH, generated_pixels, generated_weights
 from reference import MappedSession, Reference, Session, pixels, random_weights, whole_network_names
 
@@ -28,14 +29,7 @@ LIMIT = 1e-4
 BATCHES = (1, 3, 2)
 
 
-class Checks:
-    def __init__(self):
-        self.failed = 0
-
-    def result(self, passed: bool, text: str):
-        self.failed += not passed
-        print("ok    " if passed else "FAILED", text, flush=True)
-
+class Checks(Counting):
     def difference(self, text: str, got: np.ndarray, want: np.ndarray) -> None:
         worst = np.abs(got - want).max() / np.abs(want).max() if got.shape == want.shape else np.inf
         # Pictures that all look alike to the network would hide mistakes.
@@ -46,8 +40,7 @@ class Checks:
 
 
 def check_file(checks: Checks, config: vit.Config, folder: Path):
-    for file, built in files(config).items():
-        checks.result((folder / file).read_bytes() == built, f"{file}: as export.py writes it")
+    checks.files(folder, files(config))
     model = onnx.load_model_from_string((folder / f"{config.name}.onnx").read_bytes())
     shapes = external_shapes(model)
     text = f"{config.name}: {len(shapes)} external initialisers, names of the whole network"

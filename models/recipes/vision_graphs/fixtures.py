@@ -15,7 +15,7 @@ import transformers
 from safetensors.numpy import save_file
 
 import vit
-from export import FIXTURES
+from weightless import FIXTURES
 from reference import Reference
 
 import generated  # of ../raft_graphs, which `vit` has made importable

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from export import FIXTURES
+import vit  # makes ../raft_graphs importable
+from weightless import FIXTURES
 
 import generated  # of ../raft_graphs, which `export` has made importable
 

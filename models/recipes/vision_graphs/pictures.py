@@ -21,7 +21,8 @@ from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from export import FIXTURES
+import vit  # makes ../raft_graphs importable
+from weightless import FIXTURES
 
 import generated  # of ../raft_graphs, which `export` has made importable
 

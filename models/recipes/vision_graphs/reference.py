@@ -19,7 +19,7 @@ import torch
 import transformers
 
 import vit
-from export import external_shapes
+from weightless import external_shapes
 
 # Configuring a network without its text tower or its torchvision is no news.
 logging.getLogger("transformers").setLevel(logging.ERROR)

@@ -64,7 +64,7 @@ def least_cpu_s(work, rounds: int) -> float:
 
 
 def measure(config: vit.Config, form: str, batches: tuple[int, ...], rounds: int, answer):
-    from export import external_shapes
+    from weightless import external_shapes
     from reference import Session, pixels, random_weights
 
     kind, entries = FORMS[form]

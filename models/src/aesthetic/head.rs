@@ -17,7 +17,7 @@
 //! Decided against multiplying the layers out into one vector: it would save what does not count, and
 //! the layers as published are easier to compare with the reference.
 
-use std::{collections::BTreeMap, error::Error, fmt};
+use std::collections::BTreeMap;
 
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,29 +36,18 @@ pub struct Head {
 }
 
 /// Why a checkpoint is not a head.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// The layers have these numbers, which no published head has.
+    #[error("no known aesthetic head has layers with the numbers {0:?}")]
     Layers(Vec<usize>),
     /// This tensor belongs to no layer, or to one that has another half only.
+    #[error("`{0}` is not a whole layer of an aesthetic head")]
     Name(String),
     /// This tensor has a shape that does not fit the layer before it, or its own other half.
+    #[error("`{0}` has a shape that fits no aesthetic head")]
     Shape(String),
 }
-
-impl fmt::Display for HeadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Layers(numbers) => {
-                write!(f, "no known aesthetic head has layers with the numbers {numbers:?}")
-            }
-            Self::Name(name) => write!(f, "`{name}` is not a whole layer of an aesthetic head"),
-            Self::Shape(name) => write!(f, "`{name}` has a shape that fits no aesthetic head"),
-        }
-    }
-}
-
-impl Error for HeadError {}
 
 /// The numbers of the layers in the published files, and whether activations stand between them. In the
 /// gaps are dropouts, and in the second file activations too.

@@ -10,30 +10,20 @@
 //! Decided against reading the graph as a protobuf: fixed places need no reader, and what does not fit
 //! is noticed, because each number must be there once.
 
-use std::fmt;
-
 /// Digits of an offset.
 const DIGITS: usize = 20;
 /// What stands before an offset: a field of 6 bytes that is the key, and one of 20 bytes.
 const BEFORE: &[u8] = b"\n\x06offset\x12\x14";
 
 /// A graph is not one whose offsets can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the graph has places for {found} offsets and the list {weights} weights")]
 pub struct PlaceError {
     /// How many weights there are.
     pub weights: usize,
     /// How many of their offsets were found.
     pub found: usize,
 }
-
-impl fmt::Display for PlaceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { weights, found } = self;
-        write!(f, "the graph has places for {found} offsets and the list {weights} weights")
-    }
-}
-
-impl std::error::Error for PlaceError {}
 
 /// Writes where each weight lies in its file, in bytes: `offsets` are in the order of names.
 ///

@@ -14,7 +14,10 @@ use super::{
     bars::{Bars, bars},
     measures,
 };
-use crate::Range;
+use crate::{
+    Range,
+    sample::{bgr_at_most, some_of},
+};
 
 /// Settings of the `quality` stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -212,28 +215,20 @@ impl Quality {
     /// The frame in grey and in blue, green and red, no larger than was asked for: another stage
     /// may have asked for more.
     fn views(&self, frame: &Frame) -> Result<(Grey, Vec<u8>), ClipError> {
-        let broken = |message: String| ClipError { kind: "convert", message };
-        let (width, height, mut pixels) =
-            crate::sample::at_most(frame, self.size).map_err(|error| broken(error.to_string()))?;
-        for pixel in pixels.as_chunks_mut::<3>().0 {
-            pixel.swap(0, 2);
-        }
-        let grey = Grey::from_bgr(width as usize, height as usize, &pixels)
-            .ok_or_else(|| broken("a frame without pixels".to_owned()))?;
-        Ok((grey, pixels))
+        let picture = bgr_at_most(frame, self.size)?;
+        let (width, height) = (picture.width as usize, picture.height as usize);
+        let grey = Grey::from_bgr(width, height, &picture.data).ok_or_else(|| ClipError {
+            kind: "convert",
+            message: "a frame without pixels".to_owned(),
+        })?;
+        Ok((grey, picture.data))
     }
 }
 
 impl Map for Quality {
     fn map(&mut self, item: &mut Item) -> Result<(), ClipError> {
         let stored = item.clip.get(c::WIDTH).copied().zip(item.clip.get(c::HEIGHT).copied());
-        let frames = item.frames.uniform(self.frames);
-        if frames.is_empty() {
-            return Err(ClipError {
-                kind: "no_frames",
-                message: "no frame was sampled".to_owned(),
-            });
-        }
+        let frames = some_of(item, self.frames)?;
         let views: Vec<(Grey, Vec<u8>)> =
             frames.into_iter().map(|frame| self.views(frame)).collect::<Result<_, _>>()?;
         // A bar is there in every frame; beside a dark picture it seems larger. The other measures

@@ -16,7 +16,9 @@ use std::collections::VecDeque;
 use curate_media::{
     Filter, Frame as Decoded, MediaError, Picture, PictureKind, PixelFormat, resize,
 };
-use curate_pipeline::{Frame, FrameNeed, FramePair, Frames, Grey, Grid, Later, Vectors, frame};
+use curate_pipeline::{
+    ClipError, Frame, FrameNeed, FramePair, Frames, Grey, Grid, Item, Later, Vectors, frame,
+};
 use curate_schemas::TimeBase;
 
 use self::{
@@ -25,21 +27,27 @@ use self::{
 };
 pub(crate) use waiting::fit;
 
-/// A frame whose longer side is at most `max_side`: stages share a grid, and another one may have
-/// asked for larger frames. Width, height and RGB bytes.
-pub(crate) fn at_most(frame: &Frame, max_side: u32) -> Result<(u32, u32, Vec<u8>), MediaError> {
-    let size = fit(frame.width, frame.height, max_side);
-    if (size.width, size.height) == (frame.width, frame.height) {
-        return Ok((frame.width, frame.height, frame.rgb.clone()));
+/// A frame in blue, green and red, whose longer side is at most `max_side`: stages share a grid, and
+/// another one may have asked for larger frames.
+pub(crate) fn bgr_at_most(frame: &Frame, max_side: u32) -> Result<Picture, ClipError> {
+    let (width, height) = (frame.width, frame.height);
+    let picture = Picture { width, height, format: PixelFormat::Rgb8, data: frame.rgb.clone() };
+    let size = fit(width, height, max_side);
+    let sized =
+        if picture.size() == size { Ok(picture) } else { resize(&picture, size, Filter::Area) };
+    sized
+        .and_then(|picture| picture.to_format(PixelFormat::Bgr8))
+        .map_err(|error| ClipError { kind: error.kind(), message: error.to_string() })
+}
+
+/// So many frames of a clip, evenly spread.
+pub(crate) fn some_of(item: &Item, count: usize) -> Result<Vec<&Frame>, ClipError> {
+    let frames = item.frames.uniform(count);
+    if frames.is_empty() {
+        let message = "no frame was sampled".to_owned();
+        return Err(ClipError { kind: "no_frames", message });
     }
-    let picture = Picture {
-        width: frame.width,
-        height: frame.height,
-        format: PixelFormat::Rgb8,
-        data: frame.rgb.clone(),
-    };
-    let small = resize(&picture, size, Filter::Area)?;
-    Ok((small.width, small.height, small.data))
+    Ok(frames)
 }
 
 /// Slack for times that are equal but for rounding.

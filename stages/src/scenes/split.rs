@@ -159,12 +159,9 @@ impl<'a> Pass<'a> {
 
     fn end_look(&mut self) -> Result<(), UnitError> {
         if let Some(shots) = &self.stage.shots {
-            let mut shots = shots.borrow_mut();
-            shots.finish()?;
-            while let Some(cut) = shots.cut() {
-                self.pieces.cut(cut);
-            }
+            shots.borrow_mut().finish()?;
         }
+        self.shots();
         Ok(())
     }
 
