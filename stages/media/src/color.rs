@@ -3,8 +3,8 @@
 //! Files lie by omission: most say nothing. An unnamed matrix is taken to be BT.709 for pictures
 //! wider than 1279 or taller than 576 and BT.601 below, the rule of video players (FFmpeg's own
 //! converter takes BT.601 always, so its output differs on unlabelled HD), and BT.2020 for PQ and
-//! HLG. An unnamed range is limited, except in the `yuvj` formats. PQ and HLG are tone-mapped (`tone.rs`); other curves, log
-//! among them, are shown as they are, and the `transfer` name says so.
+//! HLG. An unnamed range is limited, except in the `yuvj` formats. PQ and HLG are tone-mapped
+//! (`tone.rs`); other curves, log among them, are shown as they are, and the `transfer` name says so.
 //!
 //! FFmpeg's enumerations are read as bare numbers, since a file may put any number in them.
 
