@@ -2,6 +2,7 @@
 //! tests make with the `ffmpeg` program and on the shared sample files.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod aesthetic;
 mod architecture;
 mod backfill;
 mod commands;

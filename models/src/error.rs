@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{hub::Missing, weights::WeightsError};
+use crate::{aesthetic::head::HeadError, hub::Missing, weights::WeightsError};
 
 /// Why a model cannot be used, or gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,14 @@ pub enum ModelError {
         weights: String,
         /// What does not fit.
         problems: Vec<Misfit>,
+    },
+    /// The checkpoint is not an aesthetic head.
+    #[error("{weights}: {source}; the published heads are named in `curate models list`")]
+    Head {
+        /// Where it comes from.
+        weights: String,
+        /// What does not fit.
+        source: HeadError,
     },
     /// A network's own list of weights is damaged, which the tests of this crate rule out.
     #[error("the list of weights of {network} cannot be read: {source}")]

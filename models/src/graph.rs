@@ -18,6 +18,7 @@ use ort::{session::Session, value::Tensor};
 
 use crate::{
     Runtime, Weights,
+    aesthetic::place::place,
     error::{Misfit, ModelError},
 };
 
@@ -30,7 +31,12 @@ pub(crate) struct Graph {
     pub(crate) onnx: &'static [u8],
     /// Its weights: a JSON object of names and shapes.
     pub(crate) weights: &'static str,
+    /// Beginnings of the names of tensors that the published checkpoint has for something else.
+    pub(crate) passed_over: &'static [&'static str],
 }
+
+/// Where the graphs that can map their weights say that these lie, in a folder that is given.
+const MAPPED: &str = "model.safetensors";
 
 /// A tensor of checkpoints that inference never reads: how often batch norm has been updated.
 const COUNTER: &str = "num_batches_tracked";
@@ -59,6 +65,46 @@ impl Graph {
         builder.commit_from_memory(self.onnx).map_err(onnx)
     }
 
+    /// As [`session`](Self::session), but where the checkpoint is a file that ONNX Runtime can map, it
+    /// does (see [`place`]): its weights are neither read nor copied. The matrices are then not laid
+    /// out anew for the kernels, which would copy them after all.
+    ///
+    /// # Errors
+    /// As [`session`](Self::session).
+    pub(crate) fn mapped_session(
+        &self,
+        runtime: &Runtime,
+        weights: &Weights,
+        threads: usize,
+    ) -> Result<Session, ModelError> {
+        let names = self.check(weights)?;
+        let offsets: Option<Vec<u64>> = names.keys().map(|name| weights.f32_place(name)).collect();
+        let folder = weights
+            .path()
+            .filter(|path| path.file_name().is_some_and(|name| name == MAPPED))
+            .and_then(|path| std::path::absolute(path.parent()?).ok())
+            .and_then(|folder| folder.into_os_string().into_string().ok());
+        let (Some(offsets), Some(folder)) = (offsets, folder) else {
+            return self.session(runtime, weights, threads);
+        };
+        let onnx = |source: ort::Error| ModelError::Onnx { during: "mapping weights", source };
+        let mut graph = self.onnx.to_vec();
+        place(&mut graph, &offsets).map_err(|error| onnx(ort::Error::new(error.to_string())))?;
+        let builder = runtime
+            .builder(threads)
+            .and_then(|builder| {
+                Ok(builder
+                    .with_config_entry(
+                        "session.model_external_initializers_file_folder_path",
+                        folder,
+                    )?
+                    .with_config_entry("session.disable_prepacking", "1")?)
+            })
+            .map_err(onnx)?;
+        let mut builder = builder;
+        builder.commit_from_memory(&graph).map_err(onnx)
+    }
+
     /// Names and shapes of the weights, if the checkpoint has exactly these.
     fn check(&self, weights: &Weights) -> Result<BTreeMap<String, Vec<usize>>, ModelError> {
         let wanted: BTreeMap<String, Vec<usize>> = serde_json::from_str(self.weights)
@@ -77,8 +123,12 @@ impl Graph {
         }
         let is_counter = |name: &str| name.rsplit('.').next() == Some(COUNTER);
         let unknown = weights.names().filter(|name| !wanted.contains_key(*name));
+        let is_passed_over =
+            |name: &str| self.passed_over.iter().any(|start| name.starts_with(start));
         problems.extend(
-            unknown.filter(|name| !is_counter(name)).map(|name| Misfit::Unknown(name.to_owned())),
+            unknown
+                .filter(|name| !is_counter(name) && !is_passed_over(name))
+                .map(|name| Misfit::Unknown(name.to_owned())),
         );
         if problems.is_empty() {
             return Ok(wanted);
@@ -97,6 +147,7 @@ mod tests {
         name: "a network",
         onnx: b"",
         weights: r#"{"conv.weight": [2, 3], "norm.weight": [2], "norm.bias": [2]}"#,
+        passed_over: &[],
     };
 
     #[test]

@@ -41,6 +41,11 @@ pub(crate) fn tensors(shapes: &[(&str, &[usize])]) -> Tensors {
 
 /// A checkpoint of these tensors, in memory.
 pub(crate) fn weights(tensors: &Tensors) -> Weights {
+    Weights::from_bytes("made here", checkpoint(tensors)).unwrap()
+}
+
+/// A safetensors file of these tensors.
+pub(crate) fn checkpoint(tensors: &Tensors) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> = tensors
         .values()
         .map(|(_, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -48,8 +53,7 @@ pub(crate) fn weights(tensors: &Tensors) -> Weights {
     let views = tensors.iter().zip(&bytes).map(|((name, (shape, _)), bytes)| {
         (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
     });
-    let file = safetensors::serialize(views, None).unwrap();
-    Weights::from_bytes("made here", file).unwrap()
+    safetensors::serialize(views, None).unwrap()
 }
 
 /// FNV-1a of a text: seeds of what the recipes' Python generates as well.
@@ -97,6 +101,24 @@ pub(crate) fn tensor(name: &str, count: usize) -> Vec<f32> {
     let seed = fnv1a(name);
     let unit = |k: usize| (hash(seed, k as u64) >> 40) as f32 / 16_777_216.0;
     (0..count).map(|k| (unit(k) * 2.0 - 1.0) * 0.125).collect()
+}
+
+/// The weight of this name and shape by the rule of `recipes/raft_graphs`, without its gains: kernels of
+/// four dimensions by what goes in, scales around 1, all else as [`tensor`].
+pub(crate) fn weight(name: &str, shape: &[usize]) -> Vec<f32> {
+    let values = tensor(name, shape.iter().product());
+    let is_scale =
+        shape.len() == 1 && (name.ends_with(".weight") || name.ends_with(".running_var"));
+    let change: Box<dyn Fn(f32) -> f32> = match shape {
+        // From [-0.125, 0.125), exactly.
+        _ if is_scale => Box::new(|value| (value * 8.0 + 1.0) * 0.5 + 0.5),
+        [_, inputs @ ..] if shape.len() == 4 => {
+            let reach = (3.0 / inputs.iter().product::<usize>() as f64).sqrt() as f32;
+            Box::new(move |value| value * 8.0 * reach)
+        }
+        _ => return values,
+    };
+    values.into_iter().map(change).collect()
 }
 
 /// Writes zip archives.

@@ -23,6 +23,7 @@ const GRAPH: Graph = Graph {
     name: "TransNet V2",
     onnx: include_bytes!("../graphs/transnetv2.onnx"),
     weights: include_str!("../graphs/transnetv2.weights.json"),
+    passed_over: &[],
 };
 
 /// Pixels in a row of the frames that go in.

@@ -3,6 +3,7 @@
 //! [`STAGES`] is the registry: explicit, ordered as a recipe usually is, and the only place that
 //! lists them.
 
+pub mod aesthetic;
 pub mod clip;
 mod film;
 pub mod motion;
@@ -24,4 +25,4 @@ struct AddingAStage;
 
 /// Every kind of stage a recipe may name.
 pub const STAGES: &[StageEntry] =
-    &[scenes::ENTRY, probe::ENTRY, motion::ENTRY, text::ENTRY, quality::ENTRY];
+    &[scenes::ENTRY, probe::ENTRY, motion::ENTRY, text::ENTRY, quality::ENTRY, aesthetic::ENTRY];

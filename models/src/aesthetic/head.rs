@@ -19,6 +19,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::{ModelError, Weights};
+
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -93,6 +95,20 @@ impl Head {
             Some(last) if last.bias.len() == 1 => Ok(Self { layers, has_relu: *has_relu }),
             _ => Err(HeadError::Layers(numbers)),
         }
+    }
+
+    /// The head of a published file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or its tensors are not those of a published head.
+    pub fn from_weights(weights: &Weights) -> Result<Self, ModelError> {
+        let mut tensors = BTreeMap::new();
+        for name in weights.names() {
+            let shape = weights.shape(name).unwrap_or_default().to_vec();
+            tensors.insert(name.to_owned(), Tensor { shape, values: weights.f32(name)? });
+        }
+        let wrong = |source| ModelError::Head { weights: weights.origin().to_owned(), source };
+        Self::new(tensors).map_err(wrong)
     }
 
     /// How many values an embedding must have.
@@ -207,20 +223,15 @@ pub fn consistency<E: AsRef<[f32]>>(embeddings: &[E]) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Weights, testing::tensor};
+    use crate::testing::tensor;
 
-    /// The tensors of a head among the shared files, where they are.
-    fn published_head(file: &str) -> Option<BTreeMap<String, Tensor>> {
+    /// A head among the shared files, where they are.
+    fn published_head(file: &str) -> Option<Head> {
         let path = curate_testing::shared("media/weights")?.join(file);
         if file.contains("v2_5") && !path.exists() {
             return None; // its licence keeps it out of the shared files
         }
-        let weights = Weights::open(&path).unwrap();
-        let tensors = weights.names().map(|name| {
-            let shape = weights.shape(name).unwrap().to_vec();
-            (name.to_owned(), Tensor { shape, values: weights.f32(name).unwrap() })
-        });
-        Some(tensors.collect())
+        Some(Head::from_weights(&Weights::open(&path).unwrap()).unwrap())
     }
 
     fn made(layers: &[(&str, &[usize])]) -> Result<Head, HeadError> {
@@ -239,8 +250,7 @@ mod tests {
         let fixture: serde_json::Value = serde_json::from_str(text).unwrap();
         for case in fixture["heads"].as_array().unwrap() {
             let file = case["file"].as_str().unwrap();
-            let Some(tensors) = published_head(file) else { continue };
-            let head = Head::new(tensors).unwrap();
+            let Some(head) = published_head(file) else { continue };
             for (index, expected) in case["scores"].as_array().unwrap().iter().enumerate() {
                 let embedding = tensor(&format!("embedding/{index}"), head.width());
                 let found = head.score(&embedding).unwrap();

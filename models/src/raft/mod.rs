@@ -43,11 +43,13 @@ impl Variant {
                 name: "RAFT-small",
                 onnx: include_bytes!("../../graphs/raft_small.onnx"),
                 weights: include_str!("../../graphs/raft_small.weights.json"),
+                passed_over: &[],
             },
             Self::Large => Graph {
                 name: "RAFT-large",
                 onnx: include_bytes!("../../graphs/raft_large.onnx"),
                 weights: include_str!("../../graphs/raft_large.weights.json"),
+                passed_over: &[],
             },
         }
     }

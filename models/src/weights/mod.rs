@@ -215,6 +215,18 @@ impl Weights {
         self.entries.get(name).map(|entry| &entry.shape[..])
     }
 
+    /// The file, if the weights are in one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Where a tensor begins in its file, in bytes, if it can be mapped: float32, row-major.
+    pub(crate) fn f32_place(&self, name: &str) -> Option<u64> {
+        let entry = self.entries.get(name)?;
+        let is_plain = entry.element == Element::F32 && entry.strides.is_none();
+        (is_plain && matches!(self.bytes, Bytes::File(_))).then_some(entry.start)
+    }
+
     /// A tensor's elements, row-major; other floating-point types are converted.
     ///
     /// # Errors

@@ -27,27 +27,37 @@ use self::{
 };
 pub(crate) use waiting::fit;
 
-/// A frame in blue, green and red, whose longer side is at most `max_side`: stages share a grid, and
-/// another one may have asked for larger frames.
-pub(crate) fn bgr_at_most(frame: &Frame, max_side: u32) -> Result<Picture, ClipError> {
+/// A frame whose longer side is at most `max_side`: stages share a grid, and another one may have asked
+/// for larger frames.
+pub(crate) fn rgb_at_most(frame: &Frame, max_side: u32) -> Result<Picture, ClipError> {
     let (width, height) = (frame.width, frame.height);
     let picture = Picture { width, height, format: PixelFormat::Rgb8, data: frame.rgb.clone() };
     let size = fit(width, height, max_side);
-    let sized =
-        if picture.size() == size { Ok(picture) } else { resize(&picture, size, Filter::Area) };
-    sized
-        .and_then(|picture| picture.to_format(PixelFormat::Bgr8))
-        .map_err(|error| ClipError { kind: error.kind(), message: error.to_string() })
+    if picture.size() == size {
+        return Ok(picture);
+    }
+    resize(&picture, size, Filter::Area).map_err(|error| unusable(&error))
+}
+
+/// As [`rgb_at_most`], in blue, green and red.
+pub(crate) fn bgr_at_most(frame: &Frame, max_side: u32) -> Result<Picture, ClipError> {
+    let picture = rgb_at_most(frame, max_side)?;
+    picture.to_format(PixelFormat::Bgr8).map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &MediaError) -> ClipError {
+    ClipError { kind: error.kind(), message: error.to_string() }
 }
 
 /// So many frames of a clip, evenly spread.
 pub(crate) fn some_of(item: &Item, count: usize) -> Result<Vec<&Frame>, ClipError> {
     let frames = item.frames.uniform(count);
-    if frames.is_empty() {
-        let message = "no frame was sampled".to_owned();
-        return Err(ClipError { kind: "no_frames", message });
-    }
-    Ok(frames)
+    if frames.is_empty() { Err(no_frames()) } else { Ok(frames) }
+}
+
+/// A clip has no frame to look at.
+pub(crate) fn no_frames() -> ClipError {
+    ClipError { kind: "no_frames", message: "no frame was sampled".to_owned() }
 }
 
 /// Slack for times that are equal but for rounding.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 pub(super) use crate::testing::picture;
-use crate::testing::{Tensors, fnv1a, hash};
+use crate::testing::{Tensors, fnv1a, hash, weight};
 
 /// Weights of these names and shapes.
 pub(super) fn weights(shapes: &BTreeMap<String, Vec<usize>>) -> Tensors {
@@ -15,27 +15,12 @@ pub(super) fn weights(shapes: &BTreeMap<String, Vec<usize>>) -> Tensors {
 }
 
 fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
-    let seed = fnv1a(name);
-    let is_scale =
-        shape.len() == 1 && (name.ends_with(".weight") || name.ends_with(".running_var"));
-    let reach = match shape {
-        [_, rest @ ..] if shape.len() == 4 => {
-            (3.0 / rest.iter().product::<usize>() as f64).sqrt() as f32
-        }
-        _ => 0.125,
+    let gain = match name {
+        _ if name.starts_with("update_block.flow_head.conv2.") => 0.25,
+        _ if name.starts_with("mask_predictor.conv.") => 4.0,
+        _ => 1.0,
     };
-    let element = |k: usize| {
-        let unit = (hash(seed, k as u64) >> 40) as f32 / 16_777_216.0;
-        let mut value = if is_scale { unit + 0.5 } else { (unit * 2.0 - 1.0) * reach };
-        if name.starts_with("update_block.flow_head.conv2.") {
-            value *= 0.25;
-        }
-        if name.starts_with("mask_predictor.conv.") {
-            value *= 4.0;
-        }
-        value
-    };
-    (0..shape.iter().product()).map(element).collect()
+    weight(name, shape).into_iter().map(|value| gain * value).collect()
 }
 
 #[test]
