@@ -37,19 +37,24 @@ demo: build models ## Run the pipeline on sample clips and show what was kept an
 	$(CURATE) run examples/demo.toml
 	$(CURATE) status demo/out
 	$(CURATE) sheet demo/out --where "drop_reason is null or drop_reason != 'too_short'" -o demo/sheet.jpg
+	$(CURATE) report demo/out -o demo/report.html
+	$(CURATE) query demo/out "select drop_stage, drop_reason, count(*) as clips from clips where status = 'dropped' group by 1, 2 order by 3 desc"
+	$(CURATE) query demo/out "select split_part(source_uri, '/', -1) as source, round(start_s, 1) as from_s, round(motion, 3) as motion, camera_motion, caption from clips where status = 'kept' order by source_uri, start_s limit 8"
+	$(CURATE) search demo/out "camera moves" --limit 3
 	@printf '%s\n' '' \
-	  'Look at demo/sheet.jpg: what was kept, what was not, and why.' \
+	  'Open demo/report.html in a browser: what was kept and why, and what other thresholds would keep.' \
+	  'demo/sheet.jpg shows the same clips on one picture.' \
 	  'The table is demo/out/clips.lance, its sources and their licences are in demo/videos.' \
 	  'Where to look next, with PATH="$(CARGO_TARGET_DIR)/release:$$PATH":' \
-	  '  curate query demo/out "select status, drop_stage, drop_reason, count(*) from clips group by 1, 2, 3"' \
-	  '  curate query demo/out "select clip_id, start_s, end_s, status from clips order by source_uri, start_s"' \
 	  '  curate refilter demo/out --set motion.min=0.03 --dry-run   what another threshold would change' \
 	  '  curate why demo/out CLIP_ID        every measured value against its threshold' \
 	  '  curate extract demo/out CLIP_ID    write the clip as a file' \
+	  '  curate export demo/out FOLDER --format webdataset    kept clips as tar shards' \
 	  '  curate schema                    what every column means'
 
-# What the tests compare with: PySceneDetect and Lance's Python reader, and the demo's clips.
-tools: setup
+# What the tests compare with: PySceneDetect, readers of exports, a browser, and the demo's clips.
+tools:
+	@bin/scripts/setup.sh chromium chromium-driver
 	@bin/scripts/python.sh $(CACHE)/python
 	@bin/scripts/samples.sh $(CACHE)/samples
 

@@ -54,9 +54,9 @@ pub(crate) enum Command {
         /// How to print the answer.
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
-        /// A version of the clips to read instead of the newest.
+        /// A version of the clips to read instead of the newest, by number or tag.
         #[arg(long)]
-        version: Option<u64>,
+        version: Option<String>,
         /// Where to write the answer (needed for Parquet).
         #[arg(long, short)]
         output: Option<PathBuf>,
@@ -146,6 +146,15 @@ pub(crate) enum Command {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Write a page for a browser, in one file: what was kept and why, histograms with thresholds to try,
+    /// clips with their captions.
+    Report {
+        /// The table's folder.
+        out: PathBuf,
+        /// Where to write it; default: `report.html` in the table's folder.
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
     /// Move thresholds: judge every clip again from its measured values.
     ///
     /// No video is read and no model runs; only verdicts are written, in one new version.
@@ -185,6 +194,84 @@ pub(crate) enum Command {
         /// Where to write it (`-`: standard output); default: the id with the right ending, here.
         #[arg(long, short)]
         output: Option<PathBuf>,
+    },
+    /// Find clips by the words of their captions, or by likeness to a clip.
+    Search {
+        /// The table's folder.
+        out: PathBuf,
+        /// Words of captions; clips with some of them are found, the best first.
+        words: Vec<String>,
+        /// A clip whose like are wanted, by its embedding.
+        #[arg(long, value_name = "CLIP_ID", conflicts_with = "words")]
+        like: Option<String>,
+        /// Only clips that pass this SQL condition, such as `status = 'kept'`.
+        #[arg(long = "where", value_name = "SQL")]
+        filter: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        /// Print a JSON object for each clip.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the indices that `search` uses, or bring them up to date.
+    Index {
+        /// The table's folder.
+        out: PathBuf,
+    },
+    /// List the versions of a table that can be read, with their tags.
+    Versions {
+        /// The table's folder.
+        out: PathBuf,
+    },
+    /// Name a version, so that `gc` keeps it; a tag that is there already is moved.
+    Tag {
+        /// The table's folder.
+        out: PathBuf,
+        /// The name: letters, digits, `.`, `-`, `_`.
+        name: String,
+        /// The version; default: the newest.
+        #[arg(long, conflicts_with = "delete")]
+        version: Option<u64>,
+        /// Take the name away.
+        #[arg(long)]
+        delete: bool,
+    },
+    /// Make the table what it was in a version, as a new version.
+    Restore {
+        /// The table's folder.
+        out: PathBuf,
+        /// The version's number or tag.
+        version: String,
+    },
+    /// Compare two tables, or two versions of one (`OUT@7`, `OUT@tag`).
+    Diff {
+        /// The one side.
+        a: String,
+        /// The other side.
+        b: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write clips in a form that other programs read; an export that was stopped goes on.
+    Export {
+        /// The table's folder.
+        out: PathBuf,
+        /// The folder to write into.
+        folder: PathBuf,
+        /// In which form.
+        #[arg(long, value_enum)]
+        format: ExportForm,
+        /// Which clips, as an SQL condition.
+        #[arg(long = "where", value_name = "SQL", default_value = "status = 'kept'")]
+        filter: String,
+        /// A version instead of the newest, by number or tag.
+        #[arg(long)]
+        version: Option<String>,
+        /// Size of a shard (WebDataset, Parquet), in MiB of clips.
+        #[arg(long, default_value = "512", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        shard_mib: u64,
     },
     /// Print what completes this command line in a shell.
     Completions {
@@ -230,6 +317,29 @@ pub(crate) enum Format {
     Csv,
     Json,
     Parquet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// Tar shards, for webdataset.
+    Webdataset,
+    /// A file for each clip and its caption, and the rows.
+    Folder,
+    /// A file for each clip, and the list that EasyAnimate's trainer reads.
+    Easyanimate,
+    /// Parquet files with the clips in them, for Hugging Face datasets.
+    Parquet,
+    /// The rows, without clips.
+    Csv,
+    /// The rows, without clips.
+    Jsonl,
+}
+
+impl ExportForm {
+    /// Whether the clips' bytes are exported.
+    pub(crate) const fn has_bytes(self) -> bool {
+        !matches!(self, Self::Csv | Self::Jsonl)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -35,6 +35,13 @@ pub(crate) fn models_dir() -> Result<PathBuf, UsageError> {
     }
 }
 
+/// An environment variable that a recipe names, such as the key of a service.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the file that may read the environment")]
+    let value = std::env::var(name);
+    value.ok().filter(|value| !value.is_empty())
+}
+
 /// Peak resident memory of this process in bytes, where the system tells (Linux).
 pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -7,12 +7,14 @@
 mod backfill;
 mod cli;
 mod commands;
+mod copies;
 mod env;
 mod judges;
 mod order;
 mod progress;
 mod recipe;
 mod report;
+mod report_page;
 mod sink;
 mod units;
 
@@ -77,6 +79,8 @@ fn is_usage(error: &anyhow::Error) -> bool {
             Some(
                 E::NotFound { .. }
                     | E::NoVersion { .. }
+                    | E::NoTag { .. }
+                    | E::BadTag { .. }
                     | E::SchemaVersion { .. }
                     | E::Meta { .. }
                     | E::NotUtf8 { .. }

@@ -13,7 +13,10 @@ use curate_pipeline::{
     Verdict,
 };
 use curate_schemas::{Clip, UnitId, UnitRow};
-use curate_stages::sources::{Listing, Sources};
+use curate_stages::{
+    caption, dedup,
+    sources::{Listing, Sources},
+};
 
 use crate::{progress::say, units::source_ref};
 
@@ -23,6 +26,9 @@ const CLIPS: usize = 32;
 const UNITS: usize = 16;
 /// What never rejected a clip in the probe may do so later, but rarely.
 const RAREST: f64 = 0.5 / CLIPS as f64;
+
+/// Stages that reject nothing worth asking for first, and may cost money. They come after the others.
+const NO_FILTERS: [&str; 2] = [caption::ENTRY.kind, dedup::ENTRY.kind];
 
 /// Counts what each stage would reject.
 struct Looker<'a> {
@@ -92,6 +98,7 @@ pub(crate) fn by_cost(
     }
     let mut probe = plan.clone();
     probe.stages.pop();
+    probe.stages.retain(|stage| !NO_FILTERS.contains(&stage.kind));
     probe.run.score = Score::All;
     let stop = Stop::default();
     let mut looker =

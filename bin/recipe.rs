@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use curate_models::hub::Hub;
 use curate_pipeline::{
-    Document, Plan, Problems, Reading, StageConfig, StageEntry,
+    Document, Plan, Problems, Reading, StageConfig, StageEntry, Surroundings,
     config::{read_table, settings_table},
     plan::{Ingredients, Models},
 };
@@ -175,7 +175,7 @@ impl Recipe {
             last: Some(("clip", Arc::new(clip))),
             identity,
             cores: env::cores(),
-            base,
+            around: Surroundings { base, variable: env::variable },
             models: Models { dir: &models, check: &check },
         };
         let plan = Plan::compile(&document, ingredients, &mut problems);

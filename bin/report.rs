@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use curate_pipeline::{Report, StageReport};
 
-use crate::{env, progress::say, recipe::Recipe, units::Listed};
+use crate::{copies::Settled, env, progress::say, recipe::Recipe, units::Listed};
 
 /// Everything the end report speaks of.
 pub(crate) struct Ended<'a> {
@@ -13,6 +13,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) listed: &'a Listed,
     /// Units that another process committed first.
     pub(crate) duplicates: u64,
+    /// What settling which clips are copies has changed.
+    pub(crate) copies: Settled,
     /// Length of the run.
     pub(crate) took: Duration,
 }
@@ -26,7 +28,7 @@ fn counts<'a>(items: impl IntoIterator<Item = (&'a &'static str, &'a u64)>, or: 
 
 /// Prints the report to stderr.
 pub(crate) fn print(ended: &Ended<'_>) {
-    let Ended { recipe, report, listed, duplicates, took } = ended;
+    let Ended { recipe, report, listed, duplicates, copies, took } = ended;
     let skipped = counts(&listed.skipped, "");
     let aside = if skipped.is_empty() { skipped } else { format!(" (left aside: {skipped})") };
     say(&format!("sources {}{aside}", listed.sources));
@@ -50,10 +52,12 @@ pub(crate) fn print(ended: &Ended<'_>) {
     }
     if listed.units == 0 {
         nothing_to_do(listed);
+        self::copies(*copies);
         say(&format!("table: {}", recipe.out.display()));
         return;
     }
     funnel(report);
+    self::copies(*copies);
     bottleneck(&report.stages, took.as_secs_f64());
     let ratio = match report.frames_source {
         0 => 0.0,
@@ -114,6 +118,19 @@ fn funnel(report: &Report) {
         say(
             "NO CLIP WAS KEPT. The lines above say why; `curate status` and `curate query` show more.",
         );
+    }
+}
+
+/// What the comparison of all kept clips has changed, be they of this run or not.
+fn copies(settled: Settled) {
+    if settled.dropped > 0 {
+        say(&format!(
+            "copies  {} clips of the table look like another and are dropped for it (`dup_of`)",
+            settled.dropped
+        ));
+    }
+    if settled.let_in > 0 {
+        say(&format!("copies  {} clips are no longer copies and are kept", settled.let_in));
     }
 }
 

@@ -18,9 +18,7 @@ fn write_tower(path: &Path) {
     let shapes: BTreeMap<String, Vec<u64>> = serde_json::from_slice(&shapes).unwrap();
     let bytes = |shape: &[u64]| 4 * shape.iter().product::<u64>();
     let (mut places, mut at) = (serde_json::Map::new(), 0);
-    let entry = |shape: &[u64], from: u64, to: u64| {
-        serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [from, to] })
-    };
+    let entry = |shape: &[u64], from: u64, to: u64| serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [from, to] });
     for (name, shape) in &shapes {
         places.insert(name.clone(), entry(shape, at, at + bytes(shape)));
         at += bytes(shape);

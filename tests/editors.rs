@@ -157,7 +157,8 @@ fn the_schema_knows_every_stage_and_says_what_settings_are() {
     let folder = Folder::new();
     assert_eq!(curate_in(&folder.path(""), &["init"]).code, Some(0));
     let recipe = std::fs::read_to_string(folder.path("pipeline.toml")).unwrap();
-    let recipe: Json = toml::from_str(&recipe).unwrap();
+    // Those that need models of their own are commented out.
+    let recipe: Json = toml::from_str(&uncommented(&recipe)).unwrap();
     let listed = recipe["stage"].as_array().unwrap().iter();
     assert!(known.eq(listed.map(|stage| stage["kind"].as_str().unwrap())), "{recipe}");
     let tables = ["input", "output", "run"].map(|section| &schema["properties"][section]);

@@ -5,8 +5,11 @@
 mod aesthetic;
 mod architecture;
 mod backfill;
+mod captions;
 mod commands;
 mod cuts;
+mod dataset;
+mod dedup;
 mod doctor;
 mod editors;
 mod files;

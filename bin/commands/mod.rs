@@ -2,14 +2,19 @@
 
 mod clips;
 mod cuts;
+mod diff;
 mod doctor;
+mod export;
 mod fill;
+mod history;
 mod models;
 mod plan;
 mod query;
 mod refilter;
+mod report;
 mod run;
 mod schema;
+mod search;
 mod sheet;
 mod table;
 mod try_one;
@@ -49,9 +54,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             check(&recipe)
         }
         Command::Status { out } => runtime.block_on(table::status(&out)),
-        Command::Query { out, sql, format, version, output } => {
-            runtime.block_on(query::query(&out, &sql, format, version, output.as_deref()))
-        }
+        Command::Query { out, sql, format, version, output } => runtime.block_on(query::query(
+            &out,
+            &sql,
+            format,
+            version.as_deref(),
+            output.as_deref(),
+        )),
         Command::Schema { recipe: true, .. } => schema::recipe(),
         Command::Schema { markdown, recipe: false } => schema::columns(markdown),
         Command::Recover { out } => runtime.block_on(table::recover(&out)),
@@ -68,6 +77,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let choice = sheet::Choice { filter, order, limit };
             runtime.block_on(sheet::sheet(&out, &choice, output))
         }
+        Command::Report { out, output } => {
+            runtime.block_on(report::report(&out, output, run::now()))
+        }
         Command::Refilter { out, set, dry_run } => {
             let sets = refilter::some(set)?;
             runtime.block_on(refilter::refilter(&out, &sets, dry_run))
@@ -79,6 +91,22 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Extract { out, clip_id, output } => {
             runtime.block_on(clips::extract(&out, &clip_id, output))
         }
+        Command::Search { out, words, like, filter, limit, json } => {
+            let choice = search::Choice { words, like, filter, limit: limit as usize, json };
+            runtime.block_on(search::search(&out, &choice))
+        }
+        Command::Export { out, folder, format, filter, version, shard_mib } => {
+            let shard_bytes = shard_mib << 20;
+            let choice = export::Choice { form: format, filter, version, shard_bytes };
+            runtime.block_on(export::export(&out, &folder, &choice))
+        }
+        Command::Index { out } => runtime.block_on(search::index(&out)),
+        Command::Versions { out } => runtime.block_on(history::versions(&out)),
+        Command::Tag { out, name, version, delete } => {
+            runtime.block_on(history::tag(&out, &name, version, delete))
+        }
+        Command::Restore { out, version } => runtime.block_on(history::restore(&out, &version)),
+        Command::Diff { a, b, json } => runtime.block_on(diff::diff(&a, &b, json)),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -27,10 +27,14 @@ pub(crate) async fn query(
     out: &Path,
     sql: &str,
     format: Format,
-    version: Option<u64>,
+    version: Option<&str>,
     output: Option<&Path>,
 ) -> anyhow::Result<Exit> {
     let store = Store::open(out).await?;
+    let version = match version {
+        None => None,
+        Some(word) => Some(store.version_of(word).await?),
+    };
     let query = Query::open(&store, version).await?;
     let rows = query.sql(sql).await?;
     let create = |path: &Path| {
@@ -73,7 +77,7 @@ impl<W: Write> Write for Piped<W> {
     }
 }
 
-async fn write(mut rows: Rows, format: Format, to: impl Write) -> anyhow::Result<()> {
+pub(super) async fn write(mut rows: Rows, format: Format, to: impl Write) -> anyhow::Result<()> {
     let schema = rows.schema();
     let mut to = Piped { to, is_closed: false };
     match format {

@@ -12,9 +12,15 @@ use curate_pipeline::{Bound, Check};
 use curate_schemas::{Clip, columns as c};
 use curate_store::{Changes, Store, TableMeta};
 
+use serde_json::Value as Json;
+
 use super::clips::values;
 use crate::{
     Exit, UsageError,
+    copies::{
+        COMPARED, Candidates, Copies, SETTLED, bits_of, looks_for_copies, only_settled,
+        without_dedup,
+    },
     judges::{Judge, checked, judges, rule, with_settings},
     progress::say,
 };
@@ -50,7 +56,7 @@ pub(crate) async fn refilter(out: &Path, sets: &[String], dry_run: bool) -> anyh
     let meta = store.meta().await?;
     let mut judge = with_settings(&meta.judge, sets)?;
     let (old, new) = (judges(&meta)?, checked(&meta, &mut judge)?);
-    let outcome = judge_all(&store, &meta, (&old, &new)).await?;
+    let outcome = judge_all(&store, &meta, &judge, (&old, &new)).await?;
     print(&outcome, out)?;
     match alone {
         None => say("nothing was written (--dry-run)"),
@@ -69,8 +75,8 @@ pub(crate) async fn refilter(out: &Path, sets: &[String], dry_run: bool) -> anyh
 }
 
 /// The columns that judging and reporting read.
-fn columns(judges: &[Judge]) -> Vec<&'static str> {
-    let mut names: BTreeSet<&str> = VERDICT.into();
+fn columns(judges: &[Judge], written: &[&'static str]) -> Vec<&'static str> {
+    let mut names: BTreeSet<&str> = written.iter().copied().chain(COMPARED).collect();
     names.extend([
         c::CLIP_ID.name(),
         c::SOURCE_URI.name(),
@@ -90,14 +96,20 @@ fn columns(judges: &[Judge]) -> Vec<&'static str> {
 async fn judge_all(
     store: &Store,
     meta: &TableMeta,
+    judge: &Json,
     (old, new): (&[Judge], &[Judge]),
 ) -> anyhow::Result<Outcome> {
-    let names = columns(new);
+    let written: &[&str] = if looks_for_copies(judge) { &SETTLED } else { &VERDICT };
+    let names = columns(new, written);
     let wants_bytes = meta.split["identity"]["form"] != "none";
+    let copies = match bits_of(judge) {
+        Some(bits) => find_copies(store, &names, new, bits).await?,
+        None => Copies::default(),
+    };
     let mut outcome = Outcome {
         before: Counts::new(),
         after: Counts::new(),
-        changed: Changes::of(&VERDICT),
+        changed: Changes::of(written),
         newly_kept: 0,
         newly_dropped: 0,
         incomplete: 0,
@@ -105,12 +117,36 @@ async fn judge_all(
         nearest: BTreeMap::new(),
     };
     let mut clips = store.clips(&names, None).await?;
-    while let Some(batch) = clips.next_batch().await? {
-        let judged = batch.iter().filter_map(|clip| outcome.clip(clip, (old, new), wants_bytes));
+    while let Some(mut batch) = clips.next_batch().await? {
+        let judged = batch.iter_mut().filter_map(|clip| {
+            let is_news = written.len() == SETTLED.len() && copies.note(clip);
+            outcome.clip(clip, (old, new), wants_bytes, is_news)
+        });
         let changed: Vec<Clip> = judged.collect();
         outcome.changed.push(&changed)?;
     }
     Ok(outcome)
+}
+
+/// The copies among the clips that pass everything else.
+async fn find_copies(
+    store: &Store,
+    names: &[&str],
+    judges: &[Judge],
+    bits: u32,
+) -> anyhow::Result<Copies> {
+    let others = without_dedup(judges);
+    let mut candidates = Candidates::default();
+    let mut clips = store.clips(names, None).await?;
+    while let Some(batch) = clips.next_batch().await? {
+        for clip in &batch {
+            let is_failed = clip.get(c::STATUS).is_some_and(|status| status == "failed");
+            if !is_failed && rule(&others, clip).dropped.is_none() {
+                candidates.push(clip);
+            }
+        }
+    }
+    Ok(candidates.copies(bits))
 }
 
 fn verdict(clip: &Clip) -> (String, String, String) {
@@ -130,12 +166,14 @@ fn line(clip: &Clip) -> String {
 }
 
 impl Outcome {
-    /// Judges a clip again; its id and new verdict, when that is another one.
+    /// Judges a clip again; its id and new verdict, when that is another one or what it is a copy of is
+    /// news.
     fn clip(
         &mut self,
         clip: &Clip,
         (old, new): (&[Judge], &[Judge]),
         wants_bytes: bool,
+        is_news: bool,
     ) -> Option<Clip> {
         let before = verdict(clip);
         *self.before.entry(before.clone()).or_default() += 1;
@@ -145,7 +183,7 @@ impl Outcome {
         // A clip that could not be measured has no values to judge.
         if before.0 == "failed" {
             *self.after.entry(before).or_default() += 1;
-            return None;
+            return is_news.then(|| only_settled(clip));
         }
         let ruling = rule(new, clip);
         let after = match ruling.dropped {
@@ -154,7 +192,7 @@ impl Outcome {
         };
         *self.after.entry(after.clone()).or_default() += 1;
         if before == after {
-            return None;
+            return is_news.then(|| only_settled(clip));
         }
         if before.0 != "kept" && after.0 == "kept" {
             self.newly_kept += 1;
@@ -171,8 +209,8 @@ impl Outcome {
         } else if before.0 == "kept" {
             self.newly_dropped += 1;
         }
-        let mut row = Clip::default().with(c::STATUS, after.0);
-        row.put(c::CLIP_ID, clip.get(c::CLIP_ID).cloned());
+        let mut row = only_settled(clip);
+        row.set(c::STATUS, after.0);
         row.put(c::DROP_STAGE, ruling.dropped.map(|(stage, _)| stage.to_owned()));
         row.put(c::DROP_REASON, ruling.dropped.map(|(_, reason)| reason.to_owned()));
         Some(row)

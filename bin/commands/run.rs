@@ -18,10 +18,11 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
 
-use super::fill::Filling;
+use super::{fill::Filling, report::run_ended};
 use crate::{
     Exit, UsageError, backfill,
     cli::JudgeBy,
+    copies::{self, Settled},
     order,
     progress::{Progress, Total, say},
     recipe::Recipe,
@@ -40,7 +41,7 @@ pub(crate) struct Options {
     pub(crate) judge: Option<JudgeBy>,
 }
 
-fn now() -> Micros {
+pub(crate) fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
@@ -57,6 +58,7 @@ pub(crate) fn run(path: &Path, options: Options, runtime: &Handle) -> anyhow::Re
         report: &ran.report,
         listed: &ran.listed,
         duplicates: ran.duplicates,
+        copies: ran.copies,
         took: ran.took,
     });
     if ran.report.stopped {
@@ -79,6 +81,8 @@ pub(crate) struct Ran {
     pub(crate) listed: Listed,
     /// Units that another process committed first.
     pub(crate) duplicates: u64,
+    /// Clips that are copies of others, or are no longer.
+    pub(crate) copies: Settled,
     /// Clips that were in the table before and have failed or are not complete.
     pub(crate) unfinished: u64,
     pub(crate) took: Duration,
@@ -161,11 +165,18 @@ pub(crate) fn execute(
     let committed = if ran.is_ok() && stop.is_now() { Ok(()) } else { sink.commit() };
     let (commits, duplicates) = (sink.commits, sink.duplicates);
     drop(sink);
+    let took_s = started.elapsed().as_secs_f64();
     progress.event(&json!({
         "event": "run_ended", "commits": commits, "error": ran.as_ref().err().map(ToString::to_string),
+        "report": ran.as_ref().ok().map(|report| run_ended(report, took_s)),
     }));
     let report = ran?;
     committed?;
+    let copies = if stop.is_now() {
+        Settled::default()
+    } else {
+        runtime.block_on(copies::settle(&store))?
+    };
     if commits > 0
         && let Err(error) = runtime.block_on(tidy(&store, plan.run.merging()))
     {
@@ -174,7 +185,7 @@ pub(crate) fn execute(
     }
     let listed = listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
     drop(lease);
-    Ok(Ran { store, report, listed, duplicates, unfinished, took: started.elapsed() })
+    Ok(Ran { store, report, listed, duplicates, copies, unfinished, took: started.elapsed() })
 }
 
 /// So many fragments are scanned as quickly as an index is read.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs from the system, and only what is missing. Safe to run again:
-# with everything in place it changes nothing and needs no network.
+# with everything in place it changes nothing and needs no network. Packages that are named as
+# arguments are installed as well.
 set -euo pipefail
 
 packages=(
@@ -11,6 +12,7 @@ packages=(
   cmake pkg-config
   ffmpeg                      # tests and benches compare with the command of the same version
 )
+packages+=("$@")
 rust_needed=1.95
 
 say() { printf 'setup: %s\n' "$*"; }

@@ -4,7 +4,8 @@
 //! to do when one is missing. [`Runtime`] is ONNX Runtime, opened once from the hub. [`Weights`]
 //! reads checkpoints by tensor name; networks are graphs without weights, and the two together make
 //! a session. [`raft`] is optical flow, [`text`] finds and reads lines of text,
-//! [`transnet`] finds changes of shot, [`aesthetic`] scores pictures and gives embeddings.
+//! [`transnet`] finds changes of shot, [`aesthetic`] scores pictures and gives embeddings, [`caption`]
+//! writes what is to be seen.
 //!
 //! A run never downloads: stages only ask the hub for paths, and `curate models pull` fills it. The
 //! crate reads no environment and starts no process; the command hands it a folder, something that
@@ -13,6 +14,7 @@
 
 pub mod aesthetic;
 mod archive;
+pub mod caption;
 mod error;
 mod graph;
 pub mod hub;

@@ -131,12 +131,6 @@ impl Frames {
             + self.chain.iter().map(|grey| grey.data.len()).sum::<usize>()
             + self.vectors.iter().map(|vectors| 12 * vectors.dx.len()).sum::<usize>()
     }
-
-    /// At most `count` grid frames, spread evenly: the middles of `count` equal parts.
-    #[must_use]
-    pub fn uniform(&self, count: usize) -> Vec<&Frame> {
-        spread(self.grid.len(), count).map(|index| &self.grid[index]).collect()
-    }
 }
 
 /// At most `count` of the numbers below `have`, spread evenly: the middles of `count` equal parts.
@@ -265,13 +259,10 @@ mod tests {
     }
 
     #[test]
-    fn uniform_frames_are_spread() {
-        let frame = |pts| Frame { pts, width: 1, height: 1, rgb: vec![0; 3] };
-        let frames = Frames { grid: (0..10).map(frame).collect(), ..Frames::default() };
-        let picked = |n| frames.uniform(n).iter().map(|f| f.pts).collect::<Vec<_>>();
+    fn picks_are_spread() {
+        let picked = |n| spread(10, n).collect::<Vec<_>>();
         assert_eq!(picked(1), [5]);
         assert_eq!(picked(2), [2, 7]);
         assert_eq!(picked(99).len(), 10);
-        assert_eq!(frames.bytes(), 30);
     }
 }

@@ -31,7 +31,7 @@ pub use plan::{Plan, PlannedStage};
 pub use run::{Planned, Provenance, Report, Shares, Sink, StageReport, UnitResult, run};
 pub use stage::{
     BatchMap, Bound, BuildContext, Check, Emit, Item, Map, Resources, Shape, Split, SplitReport,
-    Stage, StageConfig, StageEntry, Stopped, Verdict,
+    Stage, StageConfig, StageEntry, Stopped, Surroundings, Verdict,
 };
 pub use stop::Stop;
 pub use unit::{Interlaced, Reading, SourceRef, Unit, UnitStatus};

@@ -10,8 +10,8 @@ use curate_schemas::{columns::CLIPS, fingerprint};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    Document, FrameNeed, Problems, RunConfig, Shape, StageConfig, StageEntry, config::read_table,
-    suggest::closest,
+    Document, FrameNeed, Problems, RunConfig, Shape, StageConfig, StageEntry, Surroundings,
+    config::read_table, suggest::closest,
 };
 
 /// One stage of a plan.
@@ -60,8 +60,8 @@ pub struct Ingredients<'a> {
     pub identity: Json,
     /// Cores of this machine.
     pub cores: usize,
-    /// The recipe's folder.
-    pub base: &'a Path,
+    /// What stages may look up.
+    pub around: Surroundings<'a>,
     /// The models there are.
     pub models: Models<'a>,
 }
@@ -95,7 +95,7 @@ impl Plan {
 
         let mut stages = Vec::new();
         for (index, table) in document.stages.iter().enumerate() {
-            stages.extend(parse_stage(index, table, ingredients.entries, problems));
+            stages.extend(parse_stage(index, table, &ingredients, problems));
         }
         if document.stages.is_empty() {
             problems.enter("");
@@ -155,7 +155,7 @@ impl Plan {
             split,
             judge: json!(judge),
             need,
-            base: ingredients.base.to_owned(),
+            base: ingredients.around.base.to_owned(),
             models: ingredients.models.dir.to_owned(),
         }
     }
@@ -171,7 +171,7 @@ impl Plan {
             let is_ready = |stage: &PlannedStage| {
                 let others = waiting.iter().filter(|other| other.kind != stage.kind);
                 let mut pending = others.flat_map(|other| other.config.writes());
-                !pending.any(|column| stage.config.reads().contains(column))
+                !pending.any(|column| stage.config.looks_at(column))
             };
             let ready = waiting.iter().enumerate().filter(|(_, stage)| is_ready(stage));
             let next = ready.min_by_key(|(_, stage)| place(stage.kind)).map_or(0, |(i, _)| i);
@@ -196,9 +196,10 @@ type Parsed = (&'static str, Arc<dyn StageConfig>);
 fn parse_stage(
     index: usize,
     table: &toml::Table,
-    entries: &[StageEntry],
+    ingredients: &Ingredients<'_>,
     problems: &mut Problems,
 ) -> Option<Parsed> {
+    let entries = ingredients.entries;
     let mut table = table.clone();
     problems.enter(format!("stage {}", index + 1));
     let kinds = || entries.iter().map(|entry| entry.kind);
@@ -223,7 +224,8 @@ fn parse_stage(
         return None;
     };
     problems.enter(format!("stage {} ({kind})", index + 1));
-    let config = (entry.parse)(&mut table, problems);
+    let mut config = (entry.parse)(&mut table, problems);
+    config.look_up(&ingredients.around, problems);
     config.validate(problems);
     Some((entry.kind, config.into()))
 }
@@ -284,7 +286,7 @@ fn stage_keys(stages: &[Parsed], models: &[Vec<String>], split_id: &str) -> Vec<
         let upstream: Vec<&str> = stages[..index]
             .iter()
             .zip(&keys)
-            .filter(|((_, other), _)| other.writes().iter().any(|c| config.reads().contains(c)))
+            .filter(|((_, other), _)| other.writes().iter().any(|c| config.looks_at(c)))
             .map(|(_, key)| key.as_str())
             .collect();
         let mut own = json!({

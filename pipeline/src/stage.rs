@@ -125,12 +125,32 @@ pub struct BuildContext<'a> {
     pub models: &'a Path,
 }
 
+/// What a recipe's stages may look up outside of it, while it is read.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The recipe's folder: relative paths start here.
+    pub base: &'a Path,
+    /// The value of an environment variable. Keys of services come from there: a recipe is handed
+    /// around, and its settings are stored in the table.
+    pub variable: fn(&str) -> Option<String>,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
 /// The declarative half of a stage: what the recipe says, checked before anything is loaded.
 pub trait StageConfig: fmt::Debug + Send + Sync {
     /// The stage's shape.
     fn shape(&self) -> Shape;
     /// Columns it reads.
     fn reads(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Columns it reads where some stage writes them, and does without elsewhere.
+    fn may_read(&self) -> &'static [&'static str] {
         &[]
     }
     /// Columns it writes. A column has exactly one writer.
@@ -162,6 +182,10 @@ pub trait StageConfig: fmt::Debug + Send + Sync {
     fn judging(&self) -> Json {
         Json::Null
     }
+    /// Looks up what the settings name outside of the recipe, such as files whose content is measured
+    /// by, and reports what is not there. Called once, before everything else; not for settings that
+    /// a table stores.
+    fn look_up(&mut self, _around: &Surroundings<'_>, _problems: &mut Problems) {}
     /// Checks the settings against each other and reports every problem.
     fn validate(&self, _problems: &mut Problems) {}
     /// Checks the settings of the split against the frames that the stages after it need.
@@ -175,6 +199,11 @@ pub trait StageConfig: fmt::Debug + Send + Sync {
     /// # Errors
     /// When something it needs is not there; the message says which command brings it.
     fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError>;
+
+    /// Whether it reads a column, be it that it must or may.
+    fn looks_at(&self, column: &str) -> bool {
+        self.reads().contains(&column) || self.may_read().contains(&column)
+    }
 
     /// The first failed check decides.
     fn judge(&self, clip: &Clip) -> Verdict {

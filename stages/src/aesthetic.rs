@@ -32,12 +32,14 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     Range,
-    sample::{no_frames, rgb_at_most},
+    sample::{grid_of, no_frames, rgb_at_most},
 };
 
 /// What the released recipe keeps.
 const RELEASED_MEAN: f64 = 4.0;
 
+/// Frames are picked from a grid of so many a second.
+const PER_SECOND: f64 = 2.0;
 /// 720p reaches the tower as it is; what is larger is brought to this first.
 const MAX_SIDE: u32 = 1280;
 
@@ -97,8 +99,8 @@ pub const ENTRY: StageEntry = StageEntry {
     summary: "drop clips that are not pleasing to look at",
     parse: |table, problems| Box::new(read_table::<AestheticConfig>(table, problems)),
     schema: settings::<AestheticConfig>,
-    example: "[[stage]]\nkind = \"aesthetic\"     # `curate models pull clip-vit-l14 laion-aesthetic-v2`\n\
-              mean = { min = 4.0 }     # as released\n\
+    example: "# [[stage]]\n# kind = \"aesthetic\"     # `curate models pull clip-vit-l14 laion-aesthetic-v2`\n\
+              # mean = { min = 4.0 }     # as released\n\
               # model = \"siglip-v2.5\"  # four times the work\n\
               # consistency = { min = 0.8 }  # of the first frame and later ones: missed cuts\n",
 };
@@ -113,7 +115,7 @@ impl StageConfig for AestheticConfig {
     }
 
     fn frames(&self) -> FrameNeed {
-        let grid = Grid { per_second: 2.0, max_side: MAX_SIDE };
+        let grid = Grid { per_second: PER_SECOND, max_side: MAX_SIDE };
         FrameNeed { grid: Some(grid), ..FrameNeed::default() }
     }
 
@@ -197,14 +199,14 @@ fn model(error: &ModelError) -> ClipError {
 
 impl Map for Aesthetic {
     fn map(&mut self, item: &mut Item) -> Result<(), ClipError> {
-        let grid = &item.frames.grid;
+        let grid = grid_of(item, PER_SECOND);
         let (scored, last) = picks(grid.len(), self.frames);
         if scored.is_empty() {
             return Err(no_frames());
         }
         let mut embeddings = Vec::with_capacity(scored.len() + 1);
         for index in scored.iter().copied().chain(last) {
-            embeddings.push(self.embed(&grid[index])?);
+            embeddings.push(self.embed(grid[index])?);
         }
         let score = |embedding: &Vec<f32>| {
             self.head.score(embedding).filter(|score| score.is_finite()).ok_or_else(|| ClipError {

@@ -4,7 +4,9 @@
 //! lists them.
 
 pub mod aesthetic;
+pub mod caption;
 pub mod clip;
+pub mod dedup;
 mod film;
 pub mod motion;
 pub mod probe;
@@ -24,5 +26,13 @@ pub use range::Range;
 struct AddingAStage;
 
 /// Every kind of stage a recipe may name.
-pub const STAGES: &[StageEntry] =
-    &[scenes::ENTRY, probe::ENTRY, motion::ENTRY, text::ENTRY, quality::ENTRY, aesthetic::ENTRY];
+pub const STAGES: &[StageEntry] = &[
+    scenes::ENTRY,
+    probe::ENTRY,
+    motion::ENTRY,
+    text::ENTRY,
+    quality::ENTRY,
+    aesthetic::ENTRY,
+    dedup::ENTRY,
+    caption::ENTRY,
+];

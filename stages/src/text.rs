@@ -36,6 +36,8 @@ use crate::{
 const PAPER_AREA: f64 = 0.01;
 const RELEASED_AREA: f64 = 0.02;
 
+/// Frames are picked from a grid of so many a second.
+const PER_SECOND: f64 = 1.0;
 /// Frames are looked at no larger than this, which small print on 1080p survives.
 const MAX_SIDE: u32 = 1280;
 
@@ -120,7 +122,7 @@ impl StageConfig for TextConfig {
     }
 
     fn frames(&self) -> FrameNeed {
-        let grid = Grid { per_second: 1.0, max_side: MAX_SIDE };
+        let grid = Grid { per_second: PER_SECOND, max_side: MAX_SIDE };
         FrameNeed { grid: Some(grid), ..FrameNeed::default() }
     }
 
@@ -239,7 +241,7 @@ fn area(line: &TextBox) -> f32 {
 
 impl Map for Text {
     fn map(&mut self, item: &mut Item) -> Result<(), ClipError> {
-        let frames = some_of(item, self.frames)?;
+        let frames = some_of(item, PER_SECOND, self.frames)?;
         let (mut boxes, mut areas, mut content) = (Vec::new(), Vec::new(), Vec::new());
         for frame in frames {
             let lines = self.lines(frame, &mut content)?;

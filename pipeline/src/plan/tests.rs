@@ -112,7 +112,7 @@ fn compile(recipe: &str) -> (Plan, Vec<String>) {
         last: None,
         identity: json!({"ids": "location"}),
         cores: 2,
-        base: Path::new("."),
+        around: Surroundings { base: Path::new("."), variable: |_| None },
         models: Models { dir: Path::new("."), check: &|_| Ok(String::new()) },
     };
     let plan = Plan::compile(&document, ingredients, &mut problems);

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::{
     BatchMap, BuildError, ClipError, Document, Emit, Frames, Map, NoObserver, Problems, Shape,
-    SourceRef, Split, SplitReport, StageConfig, StageEntry, StageFault, Verdict,
+    SourceRef, Split, SplitReport, StageConfig, StageEntry, StageFault, Surroundings, Verdict,
     plan::Ingredients,
     stage::{Bound, Check},
 };
@@ -258,7 +258,7 @@ fn run_watched(
         last: None,
         identity: json!({}),
         cores: 2,
-        base: Path::new("."),
+        around: Surroundings { base: Path::new("."), variable: |_| None },
         models: crate::plan::Models { dir: Path::new("."), check: &|_| Ok(String::new()) },
     };
     let mut plan = Plan::compile(&document, ingredients, &mut problems);

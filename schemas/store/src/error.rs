@@ -49,6 +49,27 @@ pub enum StoreError {
         /// What Lance said.
         source: Box<lance::Error>,
     },
+    /// The table has no such tag.
+    #[error(
+        "`{}` has no version `{tag}`; {}", path.display(),
+        if known.is_empty() { "it has no tags".to_owned() } else { format!("its tags: {}", known.join(", ")) }
+    )]
+    NoTag {
+        /// The dataset.
+        path: PathBuf,
+        /// The tag asked for.
+        tag: String,
+        /// The tags that there are, sorted.
+        known: Vec<String>,
+    },
+    /// A name that cannot be a tag.
+    #[error(
+        "`{tag}` cannot be a tag: letters, digits, `.`, `-` and `_` can, a number alone is a version"
+    )]
+    BadTag {
+        /// The name.
+        tag: String,
+    },
     /// The table was made by a `curate` whose columns differ.
     #[error(
         "`{}` has table schema {found}, this `curate` has {expected}: use the `curate` that made \

@@ -10,11 +10,11 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use crate::{Layout, Result, StoreError, error::At as _};
+use crate::{Layout, Pending, Result, Store, StoreError, error::At as _};
 
 /// How long to wait for the other side. Garbage collection is short next to this, and so is
 /// everything a writer does outside a lease.
@@ -35,7 +35,7 @@ impl Gate {
     /// # Errors
     /// [`StoreError::Busy`] when garbage collection does not end in time.
     pub(crate) async fn shared(layout: &Layout) -> Result<Self> {
-        Self::wait(layout, File::try_lock_shared, PATIENCE).await
+        Self::wait(layout, layout.gate(), File::try_lock_shared, PATIENCE).await
     }
 
     /// Enters alone.
@@ -43,15 +43,15 @@ impl Gate {
     /// # Errors
     /// [`StoreError::Busy`] when writers do not leave within `patience`.
     pub(crate) async fn exclusive(layout: &Layout, patience: Duration) -> Result<Self> {
-        Self::wait(layout, File::try_lock, patience).await
+        Self::wait(layout, layout.gate(), File::try_lock, patience).await
     }
 
     async fn wait(
         layout: &Layout,
+        path: PathBuf,
         lock: fn(&File) -> Result<(), TryLockError>,
         patience: Duration,
     ) -> Result<Self> {
-        let path = layout.gate();
         let file = open(layout, &path)?;
         let deadline = Instant::now() + patience;
         loop {
@@ -64,6 +64,30 @@ impl Gate {
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+}
+
+/// How long to wait for others that decide over the whole table.
+const TURN_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The right to decide something over the whole table, such as which clips are copies of which, held
+/// until dropped. Who has it reads what all earlier holders have written; commits go on meanwhile.
+#[derive(Debug)]
+pub struct Turn {
+    _gate: Gate,
+}
+
+impl Store {
+    /// Waits for the turn.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when others do not finish in ten minutes.
+    pub fn turn(&self) -> Pending<'_, Turn> {
+        Box::pin(async move {
+            let path = self.layout().turn();
+            let gate = Gate::wait(self.layout(), path, File::try_lock, TURN_PATIENCE).await?;
+            Ok(Turn { _gate: gate })
+        })
     }
 }
 

@@ -53,6 +53,11 @@ impl Layout {
         self.runs().join("GATE")
     }
 
+    /// The lock of whoever decides over the whole table.
+    pub(crate) fn turn(&self) -> PathBuf {
+        self.runs().join("TURN")
+    }
+
     /// A run's folder, which need not exist.
     ///
     /// # Errors

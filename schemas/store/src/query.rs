@@ -51,13 +51,7 @@ impl Query {
     /// [`StoreError::NoVersion`] when there is no such version.
     pub fn open(store: &Store, version: Option<u64>) -> Pending<'_, Self> {
         Box::pin(async move {
-            let mut clips = store.latest_clips().await?;
-            if let Some(version) = version {
-                let path = store.layout().clips();
-                clips = clips.checkout_version(version).await.map_err(|source| {
-                    StoreError::NoVersion { path, version, source: Box::new(source) }
-                })?;
-            }
+            let clips = store.clips_at(version).await?;
             let version = clips.version_id();
             let units = store.latest_units().await?;
             let context =

@@ -1,27 +1,18 @@
-//! Reading single clips and the list of versions.
+//! Reading single clips.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::UInt64Type,
 };
 use curate_schemas::{
-    Clip, ClipId, Micros, batch,
+    Clip, ClipId, batch,
     columns::{CLIP_ID, CLIPS, VIDEO},
 };
 use lance::{Dataset, dataset::ROW_ID};
 
 use crate::{Pending, Result, Store, error::At as _, schema::plain_columns};
-
-/// One version of the clips.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VersionInfo {
-    /// Its number.
-    pub version: u64,
-    /// When it was committed.
-    pub at: Micros,
-}
 
 impl Store {
     /// A clip, without its bytes; `None` when there is none with this id.
@@ -51,24 +42,37 @@ impl Store {
         })
     }
 
-    /// The versions of the clips that can be read, oldest first.
+    /// These clips in a version (the newest when `None`), with their bytes, in the order of the ids; ids
+    /// that the version lacks are left out. All of them are in memory at once.
     ///
     /// # Errors
-    /// When they cannot be listed.
-    pub fn versions(&self) -> Pending<'_, Vec<VersionInfo>> {
+    /// When there is no such version, or the clips cannot be read.
+    pub fn whole_clips<'a>(
+        &'a self,
+        version: Option<u64>,
+        ids: &'a [ClipId],
+    ) -> Pending<'a, Vec<Clip>> {
         Box::pin(async move {
             let path = self.layout().clips();
-            let versions =
-                self.latest_clips().await?.versions().await.at("list the versions of", &path)?;
-            let mut versions: Vec<VersionInfo> = versions
-                .iter()
-                .map(|known| VersionInfo {
-                    version: known.version,
-                    at: Micros(known.timestamp.timestamp_micros()),
-                })
-                .collect();
-            versions.sort_by_key(|known| known.version);
-            Ok(versions)
+            let clips = Arc::new(self.clips_at(version).await?);
+            let mut scan = clips.scan();
+            scan.project(&plain_columns(&CLIPS)).at("read", &path)?;
+            scan.with_row_id();
+            let quoted: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+            let filter = format!("{} in ({})", CLIP_ID.name(), quoted.join(", "));
+            scan.filter(&filter).at("read", &path)?;
+            let batch = scan.try_into_batch().await.at("read", &path)?;
+            let rows = batch::to_rows(&CLIPS, &batch).at("read", &path)?;
+            let blobs = self.blobs(&clips, &row_ids(&batch)).await?;
+            let mut found: HashMap<String, Clip> = HashMap::new();
+            for (row, blob) in rows.into_iter().zip(blobs) {
+                let Some(mut clip) = Clip::from_row(row) else { continue };
+                clip.put(VIDEO, blob);
+                if let Some(id) = clip.get(CLIP_ID).cloned() {
+                    found.insert(id, clip);
+                }
+            }
+            Ok(ids.iter().filter_map(|id| found.remove(&id.to_string())).collect())
         })
     }
 
@@ -126,6 +130,11 @@ mod tests {
             assert_eq!(table.store.clip(&id).await.unwrap(), Some(clip));
             assert_eq!(table.store.video(&id).await.unwrap(), video);
         }
+        let mut whole = table.full_clips();
+        whole.reverse();
+        let ids: Vec<ClipId> = whole.iter().map(clip_id).collect();
+        assert_eq!(table.store.whole_clips(None, &ids).await.unwrap(), whole);
+        assert!(table.store.whole_clips(Some(1), &ids).await.unwrap().is_empty());
         let absent = ClipId::parse(&"0".repeat(32)).unwrap();
         assert_eq!(table.store.clip(&absent).await.unwrap(), None);
         assert_eq!(table.store.video(&absent).await.unwrap(), None);

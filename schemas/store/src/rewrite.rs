@@ -166,9 +166,22 @@ impl Store {
         columns: &'a [&'a str],
         filter: Option<&'a str>,
     ) -> Pending<'a, Clips<'a>> {
+        self.clips_of(None, columns, filter)
+    }
+
+    /// As [`Store::clips`], in a version; the newest when `None`.
+    ///
+    /// # Errors
+    /// As [`Store::clips`], and when there is no such version.
+    pub fn clips_of<'a>(
+        &'a self,
+        version: Option<u64>,
+        columns: &'a [&'a str],
+        filter: Option<&'a str>,
+    ) -> Pending<'a, Clips<'a>> {
         Box::pin(async move {
             let path = self.layout().clips();
-            let clips = self.latest_clips().await?;
+            let clips = self.clips_at(version).await?;
             let mut scan = clips.scan();
             scan.project(columns).at("read", &path)?;
             if let Some(filter) = filter {

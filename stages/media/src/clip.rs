@@ -68,7 +68,7 @@ pub struct CopiedClip {
 
 /// After this many packets in a row past the span, none of it can follow: codecs reorder over 16
 /// frames at most, which are up to 32 packets where fields are coded apart.
-const PACKETS_PAST_THE_SPAN: usize = 40;
+pub(crate) const PACKETS_PAST_THE_SPAN: usize = 40;
 
 /// Copies the video packets of `span` (ticks of the stream's time base) into a file in memory.
 /// Audio is left out.

@@ -28,6 +28,7 @@ mod encode;
 mod error;
 mod fields;
 mod filter;
+mod fingerprint;
 mod flow;
 mod frame;
 mod grey;
@@ -73,6 +74,7 @@ pub use self::{
     encode::{Encoding, VideoCodec},
     error::MediaError,
     filter::filters_fault,
+    fingerprint::packet_hash,
     flow::{DisFlow, Flow, GreyPair, farneback, grey_of},
     frame::Frame,
     grey::GreyConverter,

@@ -19,6 +19,9 @@ use crate::{
     sample::{bgr_at_most, some_of},
 };
 
+/// Frames are picked from a grid of so many a second.
+const PER_SECOND: f64 = 1.0;
+
 /// Settings of the `quality` stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -137,7 +140,7 @@ impl StageConfig for QualityConfig {
     }
 
     fn frames(&self) -> FrameNeed {
-        let grid = Grid { per_second: 1.0, max_side: self.size };
+        let grid = Grid { per_second: PER_SECOND, max_side: self.size };
         FrameNeed { grid: Some(grid), ..FrameNeed::default() }
     }
 
@@ -228,7 +231,7 @@ impl Quality {
 impl Map for Quality {
     fn map(&mut self, item: &mut Item) -> Result<(), ClipError> {
         let stored = item.clip.get(c::WIDTH).copied().zip(item.clip.get(c::HEIGHT).copied());
-        let frames = some_of(item, self.frames)?;
+        let frames = some_of(item, PER_SECOND, self.frames)?;
         let views: Vec<(Grey, Vec<u8>)> =
             frames.into_iter().map(|frame| self.views(frame)).collect::<Result<_, _>>()?;
         // A bar is there in every frame; beside a dark picture it seems larger. The other measures

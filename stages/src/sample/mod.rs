@@ -7,61 +7,32 @@
 //! raster over the source: the raster is there a frame earlier, but a value would depend on where
 //! in its source the clip was found.
 
+mod grid;
 mod raster;
 mod spread;
 mod waiting;
 
 use std::collections::VecDeque;
 
-use curate_media::{
-    Filter, Frame as Decoded, MediaError, Picture, PictureKind, PixelFormat, resize,
-};
-use curate_pipeline::{
-    ClipError, Frame, FrameNeed, FramePair, Frames, Grey, Grid, Item, Later, Vectors, frame,
-};
+use curate_media::{Frame as Decoded, MediaError, PictureKind};
+use curate_pipeline::{Frame, FrameNeed, FramePair, Frames, Grey, Grid, Later, Vectors, frame};
 use curate_schemas::TimeBase;
 
 use self::{
     spread::Spread,
     waiting::{Queue, Views, Waiting},
 };
+pub(crate) use grid::{bgr_at_most, grid_of, no_frames, rgb_at_most, some_of};
 pub(crate) use waiting::fit;
-
-/// A frame whose longer side is at most `max_side`: stages share a grid, and another one may have asked
-/// for larger frames.
-pub(crate) fn rgb_at_most(frame: &Frame, max_side: u32) -> Result<Picture, ClipError> {
-    let (width, height) = (frame.width, frame.height);
-    let picture = Picture { width, height, format: PixelFormat::Rgb8, data: frame.rgb.clone() };
-    let size = fit(width, height, max_side);
-    if picture.size() == size {
-        return Ok(picture);
-    }
-    resize(&picture, size, Filter::Area).map_err(|error| unusable(&error))
-}
-
-/// As [`rgb_at_most`], in blue, green and red.
-pub(crate) fn bgr_at_most(frame: &Frame, max_side: u32) -> Result<Picture, ClipError> {
-    let picture = rgb_at_most(frame, max_side)?;
-    picture.to_format(PixelFormat::Bgr8).map_err(|error| unusable(&error))
-}
-
-fn unusable(error: &MediaError) -> ClipError {
-    ClipError { kind: error.kind(), message: error.to_string() }
-}
-
-/// So many frames of a clip, evenly spread.
-pub(crate) fn some_of(item: &Item, count: usize) -> Result<Vec<&Frame>, ClipError> {
-    let frames = item.frames.uniform(count);
-    if frames.is_empty() { Err(no_frames()) } else { Ok(frames) }
-}
-
-/// A clip has no frame to look at.
-pub(crate) fn no_frames() -> ClipError {
-    ClipError { kind: "no_frames", message: "no frame was sampled".to_owned() }
-}
 
 /// Slack for times that are equal but for rounding.
 const SLACK: f64 = 1e-6;
+
+/// The slot of a grid in which a time lies, in seconds from the clip's first frame.
+fn slot(time: f64, per_second: f64) -> u64 {
+    (time * per_second + SLACK).floor().max(0.0) as u64
+}
+
 /// More grid frames need not wait for a clip's end when they only serve thumbnails.
 const MOST_THUMBS: usize = 64;
 
@@ -234,7 +205,7 @@ impl Sampler {
 
     fn grid(&mut self, waiting: &Waiting, time: f64) -> Result<(), MediaError> {
         let clip = &mut self.clip;
-        let slot = (time * self.views.grid.per_second + SLACK).floor().max(0.0) as u64;
+        let slot = slot(time, self.views.grid.per_second);
         if slot < clip.next_grid {
             return Ok(());
         }

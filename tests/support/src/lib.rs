@@ -6,6 +6,8 @@
 //! `CURATE_REQUIRE_SHARED=1` absence is a failure instead.
 #![warn(missing_docs)]
 
+pub mod chat;
+
 use std::{
     env,
     ffi::OsStr,

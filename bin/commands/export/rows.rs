@@ -1,0 +1,94 @@
+//! A clip's row for export: as JSON, and the name of its file.
+
+use curate_schemas::{
+    Clip, Value,
+    columns::{self as c, CLIPS},
+};
+use serde_json::{Map, Value as Json};
+
+/// Columns that are no metadata: bytes, and a vector as long as everything else together.
+const LEFT_OUT: [&str; 3] = [c::VIDEO.name(), c::THUMB.name(), c::EMBEDDING.name()];
+
+/// The columns of an exported row.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    CLIPS.columns.iter().map(|spec| spec.name).filter(|name| !LEFT_OUT.contains(name))
+}
+
+/// What the row says, without what it does not; the manifest's own columns are an object.
+pub(super) fn json(clip: &Clip) -> Map<String, Json> {
+    let mut row = Map::new();
+    for name in names() {
+        let value = CLIPS.position(name).and_then(|position| clip.row().cell(position));
+        let value = match value {
+            None => continue,
+            Some(Value::Utf8(text)) if name == c::EXTRA.name() || name == c::STAGE_KEYS.name() => {
+                serde_json::from_str(text).unwrap_or_else(|_| Json::from(text.clone()))
+            }
+            Some(Value::Utf8(text)) => Json::from(text.clone()),
+            Some(Value::Bool(value)) => Json::from(*value),
+            Some(Value::I32(value)) => Json::from(*value),
+            Some(Value::I64(value)) => Json::from(*value),
+            // JSON readers keep 53 bits.
+            Some(Value::U64(value)) => Json::from(format!("{value:016x}")),
+            Some(Value::F32(value)) => short(*value),
+            Some(Value::F64(value)) => Json::from(*value),
+            Some(Value::Timestamp(at)) => Json::from(at.0),
+            Some(Value::Utf8List(list)) => Json::from(list.clone()),
+            Some(Value::Bytes(_) | Value::Vector(_)) => continue,
+        };
+        row.insert(name.to_owned(), value);
+    }
+    row
+}
+
+/// A number with as many digits as it has.
+fn short(value: f32) -> Json {
+    value.to_string().parse::<f64>().map_or(Json::Null, Json::from)
+}
+
+/// The ending of a clip's file.
+pub(super) fn ending(clip: &Clip) -> String {
+    let text = |column| clip.get(column).map_or("", String::as_str);
+    match text(c::VIDEO_FORM) {
+        "copy_mkv" => "mkv".to_owned(),
+        "image" => {
+            let ending = text(c::SOURCE_URI).rsplit('.').next().unwrap_or_default();
+            let is_plain = !ending.is_empty()
+                && ending.len() <= 5
+                && ending.chars().all(|letter| letter.is_ascii_alphanumeric());
+            if is_plain { ending.to_ascii_lowercase() } else { "img".to_owned() }
+        }
+        _ => "mp4".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_keep_what_they_hold_and_names_stay_plain() {
+        let clip = Clip::default()
+            .with(c::CLIP_ID, "00".repeat(16))
+            .with(c::MOTION, 0.1)
+            .with(c::PHASH, u64::MAX - 1)
+            .with(c::EXTRA, "{\"licence\": \"CC-BY\"}".to_owned())
+            .with(c::THUMB, vec![1, 2, 3]);
+        let row = json(&clip);
+        assert_eq!(row["motion"].to_string(), "0.1");
+        assert_eq!(row["phash"], "fffffffffffffffe");
+        assert_eq!(row["extra"]["licence"], "CC-BY");
+        assert!(!row.contains_key("thumb") && !row.contains_key("caption"));
+        let image = |uri: &str| {
+            ending(
+                &Clip::default()
+                    .with(c::VIDEO_FORM, "image".to_owned())
+                    .with(c::SOURCE_URI, uri.to_owned()),
+            )
+        };
+        assert_eq!(image("file:///a/b.JPG"), "jpg");
+        assert_eq!(image("file:///a.b/../x"), "img");
+        assert_eq!(image("no ending"), "img");
+        assert_eq!(ending(&Clip::default()), "mp4");
+    }
+}

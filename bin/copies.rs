@@ -1,0 +1,213 @@
+//! Which clips are copies of which, settled over the whole table: at the end of a run, and when
+//! thresholds move.
+//!
+//! Clips that pass every other stage are compared, in the order of their sources and starts; the
+//! first of a group stays ([`curate_stages::dedup::near`]). The result depends on what is in the table and on nothing
+//! else, so it is the same however many runs, processes and kills it took to fill it. Each process that
+//! has committed settles once more, one at a time, so the last one sees everything.
+
+use std::{collections::HashMap, sync::Arc};
+
+use curate_schemas::{Clip, columns as c};
+use curate_stages::dedup::{
+    self,
+    near::{Copies as Near, Limits, Row},
+    print_of,
+};
+use curate_store::{Changes, Store, TableMeta};
+use serde_json::Value as Json;
+
+use crate::judges::{Judge, judges, rule};
+
+/// What settling may change.
+pub(crate) const SETTLED: [&str; 5] = [
+    c::STATUS.name(),
+    c::DROP_STAGE.name(),
+    c::DROP_REASON.name(),
+    c::DUP_OF.name(),
+    c::DUP_DISTANCE.name(),
+];
+
+/// What comparing reads of each clip, beside what judging does.
+pub(crate) const COMPARED: [&str; 9] = [
+    c::TECHNICAL_CONTRAST.name(),
+    c::TECHNICAL_EXPOSURE.name(),
+    c::CLIP_ID.name(),
+    c::SOURCE_URI.name(),
+    c::START_S.name(),
+    c::END_S.name(),
+    c::PHASH.name(),
+    c::PACKET_HASH.name(),
+    c::STATUS.name(),
+];
+
+/// Clips that are copies: of which, and how far from it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Copies(HashMap<String, (String, f32)>);
+
+/// A clip's place in the order. The id tells spans apart that begin together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    source: Arc<str>,
+    start_us: i64,
+    id: String,
+}
+
+/// Collects the clips that are compared.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    sources: HashMap<String, Arc<str>>,
+    rows: Vec<Row<Place>>,
+}
+
+impl Candidates {
+    /// Adds a clip, if there is anything to compare it by.
+    pub(crate) fn push(&mut self, clip: &Clip) {
+        let Some(print) = print_of(clip) else { return };
+        let Some(id) = clip.get(c::CLIP_ID).cloned() else { return };
+        let uri = clip.get(c::SOURCE_URI).map_or("", String::as_str);
+        let source = match self.sources.get(uri) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let new: Arc<str> = uri.into();
+                self.sources.insert(uri.to_owned(), Arc::clone(&new));
+                new
+            }
+        };
+        let second = |column| clip.get(column).copied().unwrap_or_default();
+        let (start, end): (f64, f64) = (second(c::START_S), second(c::END_S));
+        let key = Place { source, start_us: (start * 1e6).round() as i64, id };
+        let looks =
+            [c::TECHNICAL_CONTRAST, c::TECHNICAL_EXPOSURE].map(|column| clip.get(column).copied());
+        self.rows.push(Row { key, print, seconds: end - start, looks });
+    }
+
+    /// Which of them are copies.
+    pub(crate) fn copies(self, bits: u32) -> Copies {
+        let mut near = Near::new(Limits { bits, ..Limits::default() });
+        near.add(self.rows);
+        let copies = (0..near.len()).filter_map(|row| {
+            let original = near.original(row)?;
+            Some((near.key(row)?.id.clone(), (original.key.id.clone(), original.bits as f32)))
+        });
+        Copies(copies.collect())
+    }
+}
+
+impl Copies {
+    /// Writes into a clip what it is a copy of. Whether that is news.
+    pub(crate) fn note(&self, clip: &mut Clip) -> bool {
+        let known = clip.get(c::CLIP_ID).and_then(|id| self.0.get(id));
+        let before = (clip.get(c::DUP_OF).cloned(), clip.get(c::DUP_DISTANCE).copied());
+        let after = (known.map(|(of, _)| of.clone()), known.map(|(_, bits)| *bits));
+        let is_news = before != after;
+        clip.put(c::DUP_OF, after.0);
+        clip.put(c::DUP_DISTANCE, after.1);
+        is_news
+    }
+}
+
+/// The bits by which a table tells copies; `None` where it does not look for any.
+pub(crate) fn bits_of(judge: &Json) -> Option<u32> {
+    let stages = judge.as_array()?;
+    let stage = stages.iter().find(|stage| stage["stage"] == dedup::ENTRY.kind)?;
+    stage["settings"]["bits"].as_u64().and_then(|bits| u32::try_from(bits).ok())
+}
+
+/// Whether a table has ever looked for copies.
+pub(crate) fn looks_for_copies(judge: &Json) -> bool {
+    let mut stages = judge.as_array().into_iter().flatten();
+    stages.any(|stage| stage["stage"] == dedup::ENTRY.kind)
+}
+
+/// The stages but this one.
+pub(crate) fn without_dedup(judges: &[Judge]) -> Vec<Judge> {
+    judges.iter().filter(|judge| judge.kind != dedup::ENTRY.kind).cloned().collect()
+}
+
+/// How many clips settling has dropped as copies and let in again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) dropped: u64,
+    pub(crate) let_in: u64,
+}
+
+/// Settles which clips are copies, by the table's own thresholds. The verdicts of other clips stay as
+/// they are.
+pub(crate) async fn settle(store: &Store) -> anyhow::Result<Settled> {
+    if !looks_for_copies(&store.meta().await?.judge) {
+        return Ok(Settled::default());
+    }
+    let _turn = store.turn().await?;
+    let meta: TableMeta = store.meta().await?;
+    let judges = judges(&meta)?;
+    let is_compared = |clip: &Clip| {
+        let is_kept = clip.get(c::STATUS).is_some_and(|status| status == "kept");
+        is_kept || clip.get(c::DROP_STAGE).is_some_and(|stage| stage == dedup::ENTRY.kind)
+    };
+    let mut names: Vec<&str> = COMPARED.into_iter().chain(SETTLED).collect();
+    names.push(c::STAGE_KEYS.name());
+    for judge in &judges {
+        names.extend(judge.config.reads());
+        names.extend(judge.config.writes());
+    }
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| ![c::EMBEDDING.name(), c::VIDEO.name(), c::THUMB.name()].contains(name));
+
+    let copies = match bits_of(&meta.judge) {
+        None => Copies::default(),
+        Some(bits) => {
+            let mut candidates = Candidates::default();
+            let mut clips = store.clips(&names, None).await?;
+            while let Some(batch) = clips.next_batch().await? {
+                batch
+                    .iter()
+                    .filter(|clip| is_compared(clip))
+                    .for_each(|clip| candidates.push(clip));
+            }
+            candidates.copies(bits)
+        }
+    };
+    let mut settled = Settled::default();
+    let mut changes = Changes::of(&SETTLED);
+    let mut clips = store.clips(&names, None).await?;
+    while let Some(mut batch) = clips.next_batch().await? {
+        batch.retain_mut(|clip| {
+            let is_news = copies.note(clip);
+            if is_compared(clip) && is_news {
+                let was_kept = clip.get(c::STATUS).is_some_and(|status| status == "kept");
+                judge_again(&judges, clip);
+                let is_kept = clip.get(c::STATUS).is_some_and(|status| status == "kept");
+                settled.dropped += u64::from(was_kept && !is_kept);
+                settled.let_in += u64::from(is_kept && !was_kept);
+            }
+            is_news
+        });
+        let changed: Vec<Clip> = batch.iter().map(only_settled).collect();
+        changes.push(&changed)?;
+    }
+    if !changes.is_empty() {
+        store.patch(&changes).await?;
+    }
+    Ok(settled)
+}
+
+fn judge_again(judges: &[Judge], clip: &mut Clip) {
+    let dropped = rule(judges, clip).dropped;
+    clip.set(c::STATUS, if dropped.is_some() { "dropped" } else { "kept" }.to_owned());
+    clip.put(c::DROP_STAGE, dropped.map(|(stage, _)| stage.to_owned()));
+    clip.put(c::DROP_REASON, dropped.map(|(_, reason)| reason.to_owned()));
+}
+
+/// The id of a clip and the columns that settling writes.
+pub(crate) fn only_settled(clip: &Clip) -> Clip {
+    let mut row = Clip::default();
+    row.put(c::CLIP_ID, clip.get(c::CLIP_ID).cloned());
+    row.put(c::STATUS, clip.get(c::STATUS).cloned());
+    row.put(c::DROP_STAGE, clip.get(c::DROP_STAGE).cloned());
+    row.put(c::DROP_REASON, clip.get(c::DROP_REASON).cloned());
+    row.put(c::DUP_OF, clip.get(c::DUP_OF).cloned());
+    row.put(c::DUP_DISTANCE, clip.get(c::DUP_DISTANCE).copied());
+    row
+}
