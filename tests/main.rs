@@ -21,6 +21,7 @@ mod order;
 mod pylance;
 mod raft;
 mod refilter;
+mod report;
 mod runs;
 mod scenes;
 mod shots;

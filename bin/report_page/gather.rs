@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use curate_pipeline::{Shape, StageConfig};
 use curate_schemas::{Clip, Kind, Value, columns as c};
+use curate_stages::dedup;
 use serde_json::Value as Json;
 
 use super::{
@@ -55,7 +56,9 @@ pub(crate) struct Gather {
 }
 
 /// Columns that every row of the report shows.
-const SHOWN: [&str; 14] = [
+const SHOWN: [&str; 16] = [
+    c::DUP_OF.name(),
+    c::DUP_DISTANCE.name(),
     c::CLIP_ID.name(),
     c::SOURCE_URI.name(),
     c::START_S.name(),
@@ -111,9 +114,14 @@ impl Gather {
         self.columns.extend(config.reads().iter().chain(config.writes()));
         let none = Clip::default();
         let now = config.checks(&none);
-        let settings = movable(kind, &line.judging, &|settings| {
-            parse(settings).map(|config| config.checks(&none))
-        });
+        // Who is whose copy is settled over the table; the page cannot do that, so no slider moves it.
+        let settings = if kind == dedup::ENTRY.kind {
+            Vec::new()
+        } else {
+            movable(kind, &line.judging, &|settings| {
+                parse(settings).map(|config| config.checks(&none))
+            })
+        };
         // Values that are judged now, then those that might be.
         let mut whats: Vec<&'static str> = Vec::new();
         for what in now.iter().map(|check| check.what).chain(settings.iter().map(|s| s.what)) {
@@ -220,6 +228,7 @@ impl Gather {
                 }
             }
         }
+        let is_copy = stage.as_deref() == Some(dedup::ENTRY.kind);
         self.data.clips.push(ClipRow {
             id: text(c::CLIP_ID).unwrap_or_default(),
             source: text(c::SOURCE_URI).unwrap_or_default(),
@@ -233,7 +242,7 @@ impl Gather {
             caption_model: text(c::CAPTION_MODEL),
             flags: clip.get(c::CAPTION_FLAGS).cloned().unwrap_or_default(),
             lacks,
-            is_final: false,
+            is_final: is_copy,
         });
     }
 

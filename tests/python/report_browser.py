@@ -136,8 +136,11 @@ def check_slider():
     label, before = slider.get_attribute("aria-label"), kept()
     assert naive() == before, f"the page says {before}, counting it says {naive()}"
     script("arguments[0].focus()", slider)
-    press(*[Keys.ARROW_RIGHT] * 40)
-    until(lambda: "--set " in find("#command").text, "a command")
+    for _ in range(25):
+        press(*[Keys.ARROW_RIGHT] * 40)
+        until(lambda: "--set " in find("#command").text, "a command")
+        if kept() < before:
+            break
     command = find("#command").text
     assert re.match(r"curate refilter \S.* --set \w+\.[\w.]+=[\d.]+$", command), command
     value = slider.get_attribute("aria-valuetext").split()[0]
@@ -181,15 +184,24 @@ def found():
     return number(find("#found").text)
 
 
+def caption_words():
+    """Two words of some caption, the longest ones."""
+    data = script("JSON.parse(document.getElementById('data').textContent)")
+    texts = [text for text in data["rows"]["caption"]["words"] if text]
+    assert texts, "no caption to search for"
+    return sorted(set(re.findall(r"[a-z]{4,}", texts[0].lower())), key=len)[-2:]
+
+
 def check_list():
     everything = found()
     script("document.activeElement.blur()")
     press("/")
     assert script("document.activeElement.id") == "search", "/ does not lead to the search"
-    press("beach wave")
+    words = caption_words()
+    press(" ".join(words))
     until(lambda: found() < everything, "fewer clips")
     captions = [e.text.lower() for e in browser.find_elements(By.CSS_SELECTOR, ".list .caption")]
-    assert captions and all("beach" in text and "wave" in text for text in captions), captions
+    assert captions and all(word in text for word in words for text in captions), (words, captions)
     press(Keys.ESCAPE)
     until(lambda: found() == everything, "all clips again")
     # From the search to the status by keyboard, and a status chosen by its first letters.
@@ -211,10 +223,11 @@ def check_list():
         script("(arguments[0].focus())", find(f"#{name}"))
         press(Keys.HOME)
     until(lambda: found() == everything, "all clips again")
-    first = find(".list .source").text
-    script("document.getElementById('next').focus()")
-    press(Keys.ENTER)
-    until(lambda: find(".list .source").text != first, "the next page")
+    if find("#next").is_enabled():
+        first = find(".list .source").text
+        script("document.getElementById('next').focus()")
+        press(Keys.ENTER)
+        until(lambda: find(".list .source").text != first, "the next page")
     # The funnel leads to the list.
     reason = find(".funnel button.reason")
     wanted = number(reason.find_element(By.TAG_NAME, "b").text)

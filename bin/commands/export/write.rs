@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use arrow::{
-    array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray},
+    array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, StringArray, StructArray},
     datatypes::{DataType, Field, Fields, Schema},
 };
 use curate_schemas::{
@@ -269,5 +269,6 @@ fn with_video(mut clips: Vec<Clip>) -> anyhow::Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = vec![Arc::new(video)];
     fields.extend(plain.schema().fields().iter().cloned());
     columns.extend(plain.columns().iter().cloned());
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    let options = RecordBatchOptions::new().with_row_count(Some(clips.len()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }

@@ -155,7 +155,7 @@ impl Rewrite {
             Task::Caption => self.max_words.min(before + before / 2 + 5),
             Task::Expand => self.max_words,
         };
-        if is_cut || truncated(text) {
+        if is_cut {
             Err(Unfit::Cut)
         } else if refusal(text) {
             Err(Unfit::Refusal)
@@ -167,6 +167,8 @@ impl Rewrite {
             Err(Unfit::Repetition)
         } else if after > most || is_too_short || after == 0 {
             Err(Unfit::Length(after))
+        } else if truncated(text) {
+            Err(Unfit::Cut)
         } else if let (Task::Caption, Some(word)) = (self.task, invented(original, text)) {
             Err(Unfit::Invented(word))
         } else {

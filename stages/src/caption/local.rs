@@ -42,7 +42,7 @@ impl Local {
         }
     }
 
-    fn from_source(&self, item: &Item) -> Option<Written> {
+    fn source_text(&self, item: &Item) -> Option<Written> {
         let source = &item.unit.source;
         let beside = std::fs::read(source.path.with_extension("txt")).ok();
         let beside = beside.and_then(|bytes| source::from_text(&bytes));
@@ -73,7 +73,7 @@ impl Map for Local {
     fn map(&mut self, item: &mut Item) -> Result<(), ClipError> {
         let written = match self.backend {
             Backend::Source => {
-                let found = self.from_source(item);
+                let found = self.source_text(item);
                 let made = || self.has_fallback.then(|| from_attributes(&item.clip)).flatten();
                 found.or_else(made)
             }
