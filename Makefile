@@ -17,7 +17,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion bench-refilter bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
+.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,15 @@ bench-scenes: build tools ## Compare scene detection with ffmpeg and PySceneDete
 	PYTHONPATH=$(CACHE)/python benches/scenes_speed.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
 	PYTHONPATH=$(CACHE)/python benches/scenes_quality.py $(CURATE) \
 	  ../shared/media/scenes/GT.json ../shared/media/scenes
+
+bench-dataset: build ## Search, compare, export and report on 100,000 rows.
+	cargo bench --locked --profile release --bench dataset
+
+bench-dedup: build tools ## How many copies are found, and what is wrongly taken for one (12 minutes, 3 GB).
+	cargo build --locked --release --bench dedup_rates --bench dedup_search
+	PYTHONPATH=$(CACHE)/python benches/dedup_rates.py \
+	  "$$(ls -t $(CARGO_TARGET_DIR)/release/deps/dedup_rates-* | grep -v '\.d$$' | head -n 1)" \
+	  ../shared/media $(CACHE)/dedup
 
 bench-refilter: build ## Move a threshold on large tables (needs 3 GB of disk).
 	cargo bench --locked --profile release --bench refilter

@@ -214,6 +214,23 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Spell out short prompts for generation, by a language model behind a server.
+    Prompt {
+        /// The prompt; without one, each line of standard input is.
+        words: Vec<String>,
+        /// The server's address, up to `/v1`.
+        #[arg(long, value_name = "URL")]
+        endpoint: String,
+        /// The model's name as the server knows it.
+        #[arg(long)]
+        model: String,
+        /// The environment variable that holds the server's key.
+        #[arg(long, value_name = "NAME")]
+        api_key_env: Option<String>,
+        /// A file with rules of your own; `{caption}` in it marks where the prompt goes.
+        #[arg(long, value_name = "FILE")]
+        rules: Option<PathBuf>,
+    },
     /// Make the indices that `search` uses, or bring them up to date.
     Index {
         /// The table's folder.

@@ -9,6 +9,7 @@ mod fill;
 mod history;
 mod models;
 mod plan;
+mod prompt;
 mod query;
 mod refilter;
 mod report;
@@ -99,6 +100,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let shard_bytes = shard_mib << 20;
             let choice = export::Choice { form: format, filter, version, shard_bytes };
             runtime.block_on(export::export(&out, &folder, &choice))
+        }
+        Command::Prompt { words, endpoint, model, api_key_env, rules } => {
+            let choice = prompt::Choice { words, endpoint, model, api_key_env, rules };
+            runtime.block_on(prompt::prompt(&choice))
         }
         Command::Index { out } => runtime.block_on(search::index(&out)),
         Command::Versions { out } => runtime.block_on(history::versions(&out)),
