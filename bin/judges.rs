@@ -162,11 +162,13 @@ pub(crate) fn checked(meta: &TableMeta, judge: &mut Json) -> anyhow::Result<Vec<
                 keys.find(|(key, value)| value.is_null() && !stated[key].is_null())
             {
                 let kind = judge.kind;
-                return Err(UsageError(format!(
-                    "--set: `{key}` of `{kind}` always has a value; 0 or a very large number takes \
-                     its effect away"
-                ))
-                .into());
+                let words = if stated[key].is_boolean() {
+                    "true or false"
+                } else {
+                    "0 or a very large number takes its effect away"
+                };
+                let message = format!("--set: `{key}` of `{kind}` always has a value; {words}");
+                return Err(UsageError(message).into());
             }
             stage["settings"] = stated;
         }

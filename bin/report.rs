@@ -114,7 +114,7 @@ fn funnel(report: &Report) {
         "clips   {} = {} kept + {} dropped + {} failed",
         report.clips, report.kept, report.dropped, report.failed
     ));
-    if report.kept == 0 {
+    if report.kept == 0 && !(report.stopped && report.clips == 0) {
         say(
             "NO CLIP WAS KEPT. The lines above say why; `curate status` and `curate query` show more.",
         );

@@ -36,7 +36,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("curate-store", &["curate-schemas"]),
     ("curate-pipeline", &["curate-schemas"]),
     ("curate-media", &["curate-schemas"]),
-    ("curate-models", &[]),
+    ("curate-models", &["curate-ops"]),
+    ("curate-ops", &[]),
     ("curate-stages", &["curate-schemas", "curate-pipeline", "curate-models", "curate-media"]),
     ("curate-testing", &[]),
 ];
@@ -99,5 +100,6 @@ fn unsafe_code_stays_where_it_belongs() {
         found.extend(files.lines().map(str::to_owned));
     }
     found.remove("tests/architecture.rs");
+    found.retain(|file| !file.starts_with("models/ops/src/"));
     assert_eq!(found, BTreeSet::from(["stages/media/src/lib.rs".to_owned()]));
 }

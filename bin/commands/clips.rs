@@ -66,6 +66,17 @@ pub(crate) async fn why(out: &Path, id: &str, recipe: Option<&Path>) -> anyhow::
     let words =
         [c::STATUS, c::DROP_STAGE, c::DROP_REASON, c::ERROR_KIND, c::ERROR_MESSAGE].map(text);
     writeln!(stdout, "status  {}", words.join(" ").trim_end())?;
+    if let (Some(of), Some(bits)) = (clip.get(c::DUP_OF), clip.get(c::DUP_DISTANCE)) {
+        let original = store.clip(&ClipId::parse(of)?).await?.unwrap_or_default();
+        let second = |column| original.get(column).copied().unwrap_or_default();
+        writeln!(
+            stdout,
+            "copy    of {of}, {} from {:.3} s to {:.3} s; {bits} bits apart",
+            original.get(c::SOURCE_URI).map_or("", String::as_str),
+            second(c::START_S),
+            second(c::END_S)
+        )?;
+    }
     for Judge { kind, config } in judges {
         for check in config.checks(&clip) {
             let verdict = match (check.value, check.passes()) {

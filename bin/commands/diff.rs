@@ -58,6 +58,8 @@ struct Compared {
     verdict: Verdict,
     scores: Vec<Option<f64>>,
     caption: Option<String>,
+    /// Who wrote it, what was asked, and what looks wrong about it.
+    about_caption: String,
 }
 
 /// The columns that are numbers and measured by some stage.
@@ -78,10 +80,18 @@ fn compared(clip: &Clip, scores: &[&'static str]) -> Compared {
         Value::F64(value) => Some(*value),
         _ => None,
     };
+    // What is no number equals nothing, not even itself.
+    let number = |name: &&str| number(name).filter(|value| !value.is_nan());
     Compared {
         verdict: verdict.trim_end().to_owned(),
         scores: scores.iter().map(number).collect(),
         caption: clip.get(c::CAPTION).cloned(),
+        about_caption: format!(
+            "{} {} {:?}",
+            word(c::CAPTION_MODEL),
+            word(c::PROMPT_HASH),
+            clip.get(c::CAPTION_FLAGS).map_or(&[][..], Vec::as_slice)
+        ),
     }
 }
 
@@ -107,6 +117,8 @@ struct Differences {
     verdicts: BTreeMap<(Verdict, Verdict), u64>,
     scores: BTreeMap<&'static str, Delta>,
     captions: u64,
+    /// Captions with the same text of which something else is different.
+    about_captions: u64,
     named: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -146,6 +158,8 @@ impl Differences {
                 (_, None) => delta.vanished += 1,
             }
         }
+        self.about_captions +=
+            u64::from(old.caption == new.caption && old.about_caption != new.about_caption);
         if old.caption != new.caption {
             self.captions += 1;
             let text = |caption: &Option<String>| match caption {
@@ -167,6 +181,9 @@ async fn compare(a: &Side, b: &Side) -> anyhow::Result<Differences> {
         c::DROP_STAGE.name(),
         c::DROP_REASON.name(),
         c::CAPTION.name(),
+        c::CAPTION_MODEL.name(),
+        c::PROMPT_HASH.name(),
+        c::CAPTION_FLAGS.name(),
     ];
     columns.extend(&scores);
     let mut old: HashMap<String, Compared> = HashMap::new();
@@ -236,6 +253,7 @@ fn to_json(found: &Differences) -> Json {
     json!({
         "before": found.before, "after": found.after, "added": found.added,
         "removed": found.removed, "changed": found.changed, "captions": found.captions,
+        "about_captions": found.about_captions,
         "verdicts": verdicts.collect::<Vec<_>>(), "scores": scores.collect::<Vec<_>>(),
         "examples": found.named,
     })
@@ -274,6 +292,12 @@ fn in_words(found: &Differences) -> String {
     }
     if found.captions > 0 {
         text += &format!("captions  {} changed\n", found.captions);
+    }
+    if found.about_captions > 0 {
+        text += &format!(
+            "captions  {} with the same text are by another model, prompt, or flagged otherwise\n",
+            found.about_captions
+        );
     }
     for (kind, clips) in &found.named {
         text += &format!("{kind}, for example\n");

@@ -17,10 +17,7 @@ use serde_json::Value as Json;
 use super::clips::values;
 use crate::{
     Exit, UsageError,
-    copies::{
-        COMPARED, Candidates, Copies, SETTLED, bits_of, looks_for_copies, only_settled,
-        without_dedup,
-    },
+    copies::{COMPARED, Candidates, Copies, SETTLED, bits_of, only_settled, without_dedup},
     judges::{Judge, checked, judges, rule, with_settings},
     progress::say,
 };
@@ -99,7 +96,7 @@ async fn judge_all(
     judge: &Json,
     (old, new): (&[Judge], &[Judge]),
 ) -> anyhow::Result<Outcome> {
-    let written: &[&str] = if looks_for_copies(judge) { &SETTLED } else { &VERDICT };
+    let written: &[&str] = if bits_of(judge).is_some() { &SETTLED } else { &VERDICT };
     let names = columns(new, written);
     let wants_bytes = meta.split["identity"]["form"] != "none";
     let copies = match bits_of(judge) {

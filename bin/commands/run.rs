@@ -183,6 +183,10 @@ pub(crate) fn execute(
         // Everything is committed; the next run tidies.
         say(&format!("could not merge fragments or bring the indices up to date: {error:#}"));
     }
+    if options.retry {
+        let needs = runtime.block_on(backfill::needs(&store, plan))?;
+        unfinished = needs.clips + needs.failed;
+    }
     let listed = listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
     drop(lease);
     Ok(Ran { store, report, listed, duplicates, copies, unfinished, took: started.elapsed() })

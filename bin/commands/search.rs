@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::Path};
 
 use curate_schemas::{Clip, ClipId, columns as c};
-use curate_store::{Search, Store, Wanted};
+use curate_store::{Query, Search, Store, Wanted};
 use serde_json::json;
 
 use crate::{Exit, UsageError, progress::say};
@@ -44,6 +44,11 @@ pub(crate) async fn search(out: &Path, choice: &Choice) -> anyhow::Result<Exit> 
             return Err(UsageError(words.to_owned()).into());
         }
     };
+    if let Some(filter) = &choice.filter {
+        // As a condition it must make sense to SQL, which says better what is wrong with it.
+        let sql = format!("select clip_id from clips where ({filter}) limit 1");
+        Query::open(&store, None).await?.sql(&sql).await?;
+    }
     let filter = choice.filter.as_deref();
     let hits =
         store.search(Search { wanted, filter, limit: choice.limit, columns: &SHOWN }).await?;
@@ -90,8 +95,21 @@ fn line(clip: &Clip, score: f32) -> String {
         text(c::STATUS),
         second(c::START_S),
         second(c::END_S),
-        text(c::CAPTION)
+        plain(text(c::CAPTION))
     )
+}
+
+/// At most so many characters of a caption are shown; `--json` has them all.
+const SHOWN_CHARACTERS: usize = 300;
+
+/// Text on one line of a terminal, without what would steer it.
+fn plain(text: &str) -> String {
+    let whole = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+    let mut shown: String = whole.take(SHOWN_CHARACTERS).collect();
+    if text.chars().nth(SHOWN_CHARACTERS).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn json(clip: &Clip, score: f32) -> serde_json::Value {

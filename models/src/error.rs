@@ -116,7 +116,7 @@ pub enum InputError {
 }
 
 /// The first few, and how many more there are.
-fn list(problems: &[Misfit]) -> String {
+pub(crate) fn list(problems: &[Misfit]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<String> = problems.iter().take(SHOWN).map(ToString::to_string).collect();
     let more = match problems.len().saturating_sub(SHOWN) {

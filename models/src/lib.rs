@@ -5,7 +5,11 @@
 //! reads checkpoints by tensor name; networks are graphs without weights, and the two together make
 //! a session. [`raft`] is optical flow, [`text`] finds and reads lines of text,
 //! [`transnet`] finds changes of shot, [`aesthetic`] scores pictures and gives embeddings, [`caption`]
-//! writes what is to be seen.
+//! writes what is to be seen. These run on ONNX Runtime or ask servers.
+//!
+//! What is trained and generated with is written in candle and [`curate_ops`]: [`vae`] is the Slice VAE,
+//! [`dit`] the diffusion transformer, [`diffusion`] losses and samplers, [`encoders`] turn text into
+//! tokens; [`params`] are their tensors by published names, and [`parity`] compares with the references.
 //!
 //! A run never downloads: stages only ask the hub for paths, and `curate models pull` fills it. The
 //! crate reads no environment and starts no process; the command hands it a folder, something that
@@ -15,18 +19,24 @@
 pub mod aesthetic;
 mod archive;
 pub mod caption;
+pub mod diffusion;
+pub mod dit;
+pub mod encoders;
 mod error;
 mod graph;
 pub mod hub;
+pub mod params;
+pub mod parity;
 pub mod raft;
 mod runtime;
 #[cfg(test)]
 mod testing;
 pub mod text;
 pub mod transnet;
+pub mod vae;
 mod weights;
 
 pub use archive::ArchiveError;
 pub use error::{InputError, Misfit, ModelError};
 pub use runtime::Runtime;
-pub use weights::{PickleError, Weights, WeightsError};
+pub use weights::{CutOff, PickleError, Weights, WeightsError};

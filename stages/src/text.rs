@@ -65,10 +65,11 @@ pub struct TextConfig {
     pub preset: Option<Preset>,
     /// Frames of each clip that are looked at, evenly spread.
     pub frames: usize,
-    /// Longer side of the frame in the network; smaller frames stay as they are. 1312 is what
-    /// rapidocr makes of 720p, for four times the work.
+    /// Longer side of the frame in the network, at most 1280; smaller frames stay as they are. 1280 is
+    /// nearly what rapidocr makes of 720p, for three times the work.
     pub size: u32,
-    /// Whether a line must be readable to count.
+    /// Whether a line must be readable to count. PP-OCR reads Latin and Chinese letters and Japanese;
+    /// lines in other scripts only count with `false`.
     pub read: bool,
     /// Share of the frame that is text, mean over the frames.
     pub area: Option<Range>,
@@ -143,8 +144,8 @@ impl StageConfig for TextConfig {
             problems.report("frames", "must be 1 to 100").help =
                 Some("the default is 3".to_owned());
         }
-        if !(64..=1984).contains(&self.size) {
-            problems.report("size", "must be 64 to 1984 pixels").help =
+        if !(64..=MAX_SIDE).contains(&self.size) {
+            problems.report("size", format!("must be 64 to {MAX_SIDE} pixels")).help =
                 Some("the default is 736".to_owned());
         }
         let ranges =

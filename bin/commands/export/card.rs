@@ -115,7 +115,7 @@ fn listed(card: &mut String, what: &str, counts: &BTreeMap<String, u64>) -> std:
 
 async fn sum(query: &Query, choice: &Choice) -> anyhow::Result<f64> {
     let sql =
-        format!("select coalesce(sum(end_s - start_s), 0.0) from clips where {}", choice.filter);
+        format!("select coalesce(sum(end_s - start_s), 0.0) from clips where ({})", choice.filter);
     let batches = query.sql(&sql).await?.collect().await?;
     Ok(batches.first().map_or(0.0, |batch| batch.column(0).as_primitive::<Float64Type>().value(0)))
 }
@@ -127,7 +127,7 @@ async fn origins(
 ) -> anyhow::Result<(BTreeMap<String, u64>, BTreeMap<String, u64>)> {
     let (mut licences, mut captions) = (BTreeMap::new(), BTreeMap::new());
     let sql = format!(
-        "select extra, coalesce(caption_model, 'nobody (no caption)'), count(*) from clips where {} group by 1, 2",
+        "select extra, coalesce(caption_model, 'nobody (no caption)'), count(*) from clips where ({}) group by 1, 2",
         choice.filter
     );
     let mut rows = query.sql(&sql).await?;

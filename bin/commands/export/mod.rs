@@ -19,10 +19,14 @@ mod write;
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use arrow::{array::AsArray as _, datatypes::UInt64Type};
+use arrow::{
+    array::AsArray as _,
+    datatypes::{Int64Type, UInt64Type},
+};
 use curate_schemas::ClipId;
 use curate_store::{Query, Store};
 use serde_json::{Value as Json, json};
@@ -45,6 +49,9 @@ pub(crate) struct Choice {
 /// The file that says what an export is of.
 const STATE: &str = "export.json";
 
+/// A file that was half written this long ago is nobody's any more.
+const STALE: Duration = Duration::from_secs(600);
+
 /// Clips that go into one file together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Shard {
@@ -60,8 +67,6 @@ pub(crate) async fn export(out: &Path, folder: &Path, choice: &Choice) -> anyhow
     };
     let query = Query::open(&store, version).await?;
     let version = query.version();
-    state(folder, &description(choice, version))?;
-
     let clips = chosen(&query, choice).await?;
     if clips.is_empty() {
         let words =
@@ -78,6 +83,15 @@ pub(crate) async fn export(out: &Path, folder: &Path, choice: &Choice) -> anyhow
         ))
         .into());
     }
+    state(folder, &description(choice, version))?;
+    sweep(folder);
+    let silent = without_caption(&query, choice).await?;
+    if silent > 0 {
+        say(&format!(
+            "{silent} of {} clips have no caption; they are exported with an empty one",
+            clips.len()
+        ));
+    }
     let shards = shards(&clips, choice.shard_bytes);
     let writer = Writer { store: &store, version, folder, form: choice.form };
     let written = writer.write(&query, &shards, choice).await?;
@@ -91,6 +105,27 @@ pub(crate) async fn export(out: &Path, folder: &Path, choice: &Choice) -> anyhow
         written.old
     ));
     Ok(Exit::Complete)
+}
+
+/// How many of the chosen clips have no caption.
+async fn without_caption(query: &Query, choice: &Choice) -> anyhow::Result<i64> {
+    let sql = format!("select count(*) from clips where ({}) and caption is null", choice.filter);
+    let batches = query.sql(&sql).await?.collect().await?;
+    Ok(batches.first().map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0)))
+}
+
+/// Removes what exports that died have left half written. A younger file may be another export's.
+fn sweep(folder: &Path) {
+    for folder in [folder.to_owned(), folder.join("data"), folder.join("clips")] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let is_part = entry.file_name().to_str().is_some_and(|name| name.starts_with(".part-"));
+            let age = entry.metadata().and_then(|about| about.modified());
+            let is_old = age.is_ok_and(|age| age.elapsed().is_ok_and(|age| age > STALE));
+            if is_part && is_old {
+                fs::remove_file(entry.path()).unwrap_or_default();
+            }
+        }
+    }
 }
 
 /// What makes two exports the same.
@@ -142,7 +177,7 @@ fn state(folder: &Path, description: &Json) -> anyhow::Result<()> {
 /// The chosen clips in the order of their ids, with the sizes of their bytes.
 async fn chosen(query: &Query, choice: &Choice) -> anyhow::Result<Vec<(ClipId, Option<u64>)>> {
     let sql = format!(
-        "select clip_id, cast(video_bytes as bigint unsigned) from clips where {} order by clip_id",
+        "select clip_id, cast(video_bytes as bigint unsigned) from clips where ({}) order by clip_id",
         choice.filter
     );
     let mut found = Vec::new();

@@ -1,5 +1,6 @@
 //! A clip's row for export: as JSON, and the name of its file.
 
+use arrow::temporal_conversions::timestamp_us_to_datetime;
 use curate_schemas::{
     Clip, Value,
     columns::{self as c, CLIPS},
@@ -32,7 +33,12 @@ pub(super) fn json(clip: &Clip) -> Map<String, Json> {
             Some(Value::U64(value)) => Json::from(format!("{value:016x}")),
             Some(Value::F32(value)) => short(*value),
             Some(Value::F64(value)) => Json::from(*value),
-            Some(Value::Timestamp(at)) => Json::from(at.0),
+            Some(Value::Timestamp(at)) => {
+                let time = timestamp_us_to_datetime(at.0);
+                time.map_or(Json::Null, |time| {
+                    Json::from(format!("{}Z", time.to_string().replace(' ', "T")))
+                })
+            }
             Some(Value::Utf8List(list)) => Json::from(list.clone()),
             Some(Value::Bytes(_) | Value::Vector(_)) => continue,
         };

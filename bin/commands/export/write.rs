@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::Arc,
 };
@@ -45,6 +46,12 @@ pub(super) struct Written {
     pub(super) old: u64,
 }
 
+/// A file to be renamed when it is whole, with the rights that files of this user have.
+fn part(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let rights = fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix(".part-").permissions(rights).tempfile_in(folder)
+}
+
 /// Writes a file aside and puts it in its place when it is whole.
 fn aside(
     path: &Path,
@@ -53,8 +60,7 @@ fn aside(
     let context = || format!("cannot write {}", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(context)?;
-    let file =
-        tempfile::Builder::new().prefix(".part-").tempfile_in(folder).with_context(context)?;
+    let file = part(folder).with_context(context)?;
     let mut buffered = BufWriter::new(file.as_file());
     fill(&mut buffered)?;
     buffered.flush().with_context(context)?;
@@ -103,7 +109,7 @@ impl Writer<'_> {
                 if written.is_due(&path) {
                     let names: Vec<&str> = rows::names().collect();
                     let sql = format!(
-                        "select {} from clips where {} order by clip_id",
+                        "select {} from clips where ({}) order by clip_id",
                         names.join(", "),
                         choice.filter
                     );
@@ -130,10 +136,7 @@ impl Writer<'_> {
     }
 
     async fn tar(&self, path: &Path, shard: &Shard) -> anyhow::Result<()> {
-        let file = tempfile::Builder::new()
-            .prefix(".part-")
-            .tempfile_in(self.folder)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let file = part(self.folder).with_context(|| format!("cannot write {}", path.display()))?;
         let mut tar = tar::Builder::new(BufWriter::new(file.as_file()));
         for ids in shard.ids.chunks(AT_ONCE) {
             for mut clip in self.clips(ids).await? {
@@ -160,7 +163,7 @@ impl Writer<'_> {
                 let name = format!("clips/{id}.{}", rows::ending(&clip));
                 let video = clip.take(c::VIDEO).unwrap_or_default();
                 let path = self.folder.join(&name);
-                if written.is_due(&path) {
+                if written.is_due_of(&path, video.len()) {
                     whole(&path, &video)?;
                 }
                 let caption = clip.get(c::CAPTION).cloned().unwrap_or_default();
@@ -173,7 +176,7 @@ impl Writer<'_> {
                     continue;
                 }
                 let text = self.folder.join(format!("clips/{id}.txt"));
-                if written.is_due(&text) {
+                if written.is_due_of(&text, caption.len()) {
                     whole(&text, caption.as_bytes())?;
                 }
                 let mut row = rows::json(&clip);
@@ -193,10 +196,7 @@ impl Writer<'_> {
     async fn parquet(&self, path: &Path, shard: &Shard) -> anyhow::Result<()> {
         let folder = path.parent().unwrap_or(self.folder);
         fs::create_dir_all(folder)?;
-        let file = tempfile::Builder::new()
-            .prefix(".part-")
-            .tempfile_in(folder)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let file = part(folder).with_context(|| format!("cannot write {}", path.display()))?;
         let mut writer: Option<ArrowWriter<File>> = None;
         for ids in shard.ids.chunks(AT_ONCE) {
             let batch = with_video(self.clips(ids).await?)?;
@@ -226,7 +226,15 @@ impl Writer<'_> {
 impl Written {
     /// Whether a file must be written, which is counted.
     fn is_due(&mut self, path: &Path) -> bool {
-        let is_there = path.is_file();
+        self.count(path.is_file())
+    }
+
+    /// Whether a file of so many bytes must be written, which is counted.
+    fn is_due_of(&mut self, path: &Path, bytes: usize) -> bool {
+        self.count(path.metadata().is_ok_and(|about| about.len() == bytes as u64))
+    }
+
+    fn count(&mut self, is_there: bool) -> bool {
         self.old += u64::from(is_there);
         self.new += u64::from(!is_there);
         !is_there

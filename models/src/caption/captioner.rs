@@ -3,7 +3,7 @@
 //! The requests of a batch run on a runtime of their own, on the caller's thread: the thread that
 //! owns the connection does nothing else, and no other work can hold up the answers.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -12,6 +12,9 @@ use super::{
     rewrite::{Problem, Rewrite},
     summary::Summary,
 };
+
+/// How often to look whether the run is over.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is asked about every clip.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +85,12 @@ impl Captioner {
     }
 
     /// Captions in the order of the clips. After a fault of the run the remaining clips get it too.
-    pub fn captions(&self, asks: Vec<Ask>) -> Vec<Result<Caption, CaptionError>> {
+    /// `None` as soon as `is_over` says so: what is under way is given up.
+    pub fn captions(
+        &self,
+        asks: Vec<Ask>,
+        is_over: impl Fn() -> bool,
+    ) -> Option<Vec<Result<Caption, CaptionError>>> {
         self.runtime.block_on(async {
             let mut results: Vec<Option<Result<Caption, CaptionError>>> = Vec::new();
             results.resize_with(asks.len(), || None);
@@ -94,13 +102,22 @@ impl Captioner {
                     (index, caption(&client, &question, rewrite.as_ref(), ask).await)
                 });
             }
-            while let Some(done) = tasks.join_next().await {
-                match done {
-                    Ok((index, result)) => results[index] = Some(result),
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+            let mut look = tokio::time::interval(LOOK);
+            loop {
+                tokio::select! {
+                    done = tasks.join_next() => match done {
+                        Some(Ok((index, result))) => results[index] = Some(result),
+                        Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                        None => break,
+                    },
+                    _ = look.tick() => {
+                        if is_over() {
+                            return None;
+                        }
+                    }
                 }
             }
-            results.into_iter().flatten().collect()
+            Some(results.into_iter().flatten().collect())
         })
     }
 }

@@ -105,7 +105,8 @@ pub(super) struct Inner {
     pub(super) config: ClientConfig,
     pub(super) servers: Vec<Server>,
     pub(super) gate: Gate,
-    purse: Purse,
+    /// Of all clients that work for one run.
+    purse: Arc<Purse>,
     cache: Option<Cache>,
     pub(super) counters: Counters,
     /// Clips rejected while none has been accepted.
@@ -125,6 +126,27 @@ impl Client {
     /// # Errors
     /// When an address or a key cannot be used; nothing is sent yet.
     pub fn new(config: ClientConfig, cache: Option<Cache>) -> Result<Self, EndpointError> {
+        let purse = Arc::new(Purse::new(config.budget));
+        Self::with_purse(config, cache, purse)
+    }
+
+    /// Makes another client that spends from the same budget; its own does not count.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn beside(
+        &self,
+        config: ClientConfig,
+        cache: Option<Cache>,
+    ) -> Result<Self, EndpointError> {
+        Self::with_purse(config, cache, Arc::clone(&self.0.purse))
+    }
+
+    fn with_purse(
+        config: ClientConfig,
+        cache: Option<Cache>,
+        purse: Arc<Purse>,
+    ) -> Result<Self, EndpointError> {
         if config.endpoints.is_empty() {
             return Err(EndpointError::None);
         }
@@ -135,7 +157,7 @@ impl Client {
         let inner = Inner {
             servers: servers?,
             gate: Gate::new(names, config.bounds),
-            purse: Purse::new(config.budget),
+            purse,
             cache,
             counters: Counters::default(),
             rejected: AtomicU32::new(0),

@@ -15,6 +15,9 @@ pub const MODEL: &str = "source";
 /// Columns that hold captions in the data sets that are known, the more telling names first.
 pub const COLUMNS: &[&str] = &["caption", "text", "description", "prompt", "name", "title"];
 
+/// A caption of a span must be about so much of a clip.
+const LEAST_SHARE: f64 = 0.5;
+
 /// Columns with the spans of a list of captions.
 const SPANS: &[&str] = &["timestamp", "timestamps", "timecode_list"];
 
@@ -39,21 +42,21 @@ pub fn from_columns(
     };
     columns.iter().find_map(|name| {
         let texts = texts(find(name)?);
-        if texts.len() < 2 {
-            return texts.first().and_then(|text| tidy(text));
-        }
         let spans: Vec<(f64, f64)> =
             SPANS.iter().find_map(|name| find(name)).map(spans).unwrap_or_default();
         if spans.len() != texts.len() {
             // Several captions of the same thing.
-            return texts.iter().find_map(|text| tidy(text));
+            return texts.iter().flatten().find_map(|text| tidy(text));
         }
         let shared = |(from, to): &(f64, f64)| to.min(end_s) - from.max(start_s);
         let best = spans.iter().map(shared).enumerate().max_by(|a, b| {
             // The earlier of equals.
             a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))
         });
-        best.filter(|(_, shared)| *shared > 0.0).and_then(|(index, _)| tidy(&texts[index]))
+        // What says something about a smaller part of the clip may be about something else.
+        let least = LEAST_SHARE * (end_s - start_s);
+        let best = best.filter(|(_, shared)| *shared > 0.0 && *shared >= least);
+        best.and_then(|(index, _)| tidy(texts[index].as_deref()?))
     })
 }
 
@@ -65,17 +68,17 @@ fn tidy(text: &str) -> Option<String> {
     (!text.is_empty() && !is_none).then_some(text)
 }
 
-/// The texts of a cell: one, or those of a list.
-fn texts(cell: &Json) -> Vec<String> {
+/// The texts of a cell: one, or those of a list, in which some may be missing.
+fn texts(cell: &Json) -> Vec<Option<String>> {
     match list(cell) {
         Some(items) => items
             .into_iter()
-            .filter_map(|item| match item {
+            .map(|item| match item {
                 Json::String(text) => Some(text),
                 _ => None,
             })
             .collect(),
-        None => cell.as_str().map(str::to_owned).into_iter().collect(),
+        None => cell.as_str().map(|text| Some(text.to_owned())).into_iter().collect(),
     }
 }
 
@@ -156,6 +159,17 @@ fn python_string(rest: &mut &str, quote: char) -> Option<Json> {
         match c {
             '\\' => {
                 let (_, escaped) = chars.next()?;
+                let digits = match escaped {
+                    'x' => 2,
+                    'u' => 4,
+                    'U' => 8,
+                    _ => 0,
+                };
+                if digits > 0 {
+                    let code: String = chars.by_ref().take(digits).map(|(_, c)| c).collect();
+                    text.push(char::from_u32(u32::from_str_radix(&code, 16).ok()?)?);
+                    continue;
+                }
                 text.push(match escaped {
                     'n' | 't' | 'r' => ' ',
                     other => other,
@@ -211,6 +225,16 @@ mod tests {
         assert_eq!(pick(&panda, (100.0, 110.0)), None);
         let numbers = json!({ "caption": ["one", "two"], "timestamps": [[0, 1.5], [1.5, 3]] });
         assert_eq!(pick(&numbers, (1.4, 3.0)).as_deref(), Some("two"));
+        // One span, and one without a text; and a caption of a small part of a clip.
+        let one = json!({ "caption": ["far"], "timestamp": [[50, 60]] });
+        assert_eq!(pick(&one, (0.0, 5.0)), None);
+        assert_eq!(pick(&one, (51.0, 56.0)).as_deref(), Some("far"));
+        let holes = json!({
+            "caption": "['first', None, 'th\\xefrd']", "timestamp": "[[0, 4], [4, 8], [8, 12]]",
+        });
+        assert_eq!(pick(&holes, (5.0, 7.0)), None);
+        assert_eq!(pick(&holes, (8.5, 11.0)).as_deref(), Some("thïrd"));
+        assert_eq!(pick(&holes, (3.5, 8.0)), None);
         let several = json!({ "caption": ["", "two", "three"] });
         assert_eq!(pick(&several, (0.0, 1.0)).as_deref(), Some("two"));
     }

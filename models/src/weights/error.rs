@@ -28,7 +28,7 @@ pub enum WeightsError {
         source: serde_json::Error,
     },
     /// The file ends before its tensors do.
-    #[error("{origin} is cut off: {bytes} bytes of {expected}")]
+    #[error("{origin} is cut off in {tensor}: {bytes} bytes of {expected}; fetch it again")]
     Short {
         /// The file.
         origin: String,
@@ -36,6 +36,8 @@ pub enum WeightsError {
         bytes: u64,
         /// Bytes it should have.
         expected: u64,
+        /// Where it ends.
+        tensor: CutOff,
     },
     /// A `.pth` file is damaged as an archive.
     #[error(transparent)]
@@ -63,6 +65,23 @@ pub enum WeightsError {
         origin: String,
         /// The tensor.
         name: String,
+    },
+}
+
+/// Where a file ends that is too short.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CutOff {
+    /// Before its tensors.
+    #[error("its header")]
+    Header,
+    /// In a tensor, the first that is not whole.
+    #[error("tensor `{name}` of shape {shape:?}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
     },
 }
 

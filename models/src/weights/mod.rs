@@ -25,7 +25,7 @@ use safetensors::tensor::Metadata;
 
 use crate::hub::{Content, digest};
 
-pub use self::error::{PickleError, WeightsError};
+pub use self::error::{CutOff, PickleError, WeightsError};
 
 /// What the elements of a tensor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ pub struct Weights {
     path: Option<PathBuf>,
     bytes: Bytes,
     entries: BTreeMap<String, Entry>,
+    /// What the header of a safetensors file has beside tensors.
+    notes: BTreeMap<String, String>,
 }
 
 impl Weights {
@@ -111,6 +113,7 @@ impl Weights {
                 path: Some(path.to_owned()),
                 bytes: Bytes::File(file),
                 entries,
+                notes: BTreeMap::new(),
             });
         }
         let length = file.metadata().map_err(io)?.len();
@@ -119,6 +122,7 @@ impl Weights {
             path: Some(path.to_owned()),
             bytes: Bytes::File(file),
             entries: BTreeMap::new(),
+            notes: BTreeMap::new(),
         };
         weights.index(length)?;
         Ok(weights)
@@ -139,6 +143,7 @@ impl Weights {
             path: None,
             bytes: Bytes::Memory(bytes),
             entries: BTreeMap::new(),
+            notes: BTreeMap::new(),
         };
         weights.index(length)?;
         Ok(weights)
@@ -157,13 +162,14 @@ impl Weights {
 
     /// Reads a safetensors header: its length in eight bytes, then JSON.
     fn index(&mut self, length: u64) -> Result<(), WeightsError> {
-        let short = |origin: &str, expected| WeightsError::Short {
+        let short = |origin: &str, expected, tensor| WeightsError::Short {
             origin: origin.to_owned(),
             bytes: length,
             expected,
+            tensor,
         };
         if length < 8 {
-            return Err(short(&self.origin, 8));
+            return Err(short(&self.origin, 8, CutOff::Header));
         }
         let mut size = [0; 8];
         self.read(0, &mut size)?;
@@ -180,7 +186,15 @@ impl Weights {
             .map_err(|source| WeightsError::Format { origin: self.origin.clone(), source })?;
         let expected = data.saturating_add(metadata.data_len() as u64);
         if expected > length {
-            return Err(short(&self.origin, expected));
+            let mut tensors: Vec<_> = metadata.tensors().into_iter().collect();
+            tensors.sort_by_key(|(_, info)| info.data_offsets);
+            let is_cut = |end: usize| data.saturating_add(end as u64) > length;
+            let first = tensors.into_iter().find(|(_, info)| is_cut(info.data_offsets.1));
+            let tensor = first.map_or(CutOff::Header, |(name, info)| CutOff::Tensor {
+                name,
+                shape: info.shape.clone(),
+            });
+            return Err(short(&self.origin, expected, tensor));
         }
         let entries = metadata.tensors().into_iter().map(|(name, info)| {
             use safetensors::Dtype as D;
@@ -195,6 +209,12 @@ impl Weights {
             (name, Entry { element, shape: info.shape.clone(), strides: None, start })
         });
         self.entries = entries.collect();
+        self.notes = metadata
+            .metadata()
+            .iter()
+            .flatten()
+            .map(|(key, note)| (key.clone(), note.clone()))
+            .collect();
         Ok(())
     }
 
@@ -207,6 +227,12 @@ impl Weights {
     /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
+    }
+
+    /// What whoever wrote a safetensors file noted in its header under this key.
+    #[must_use]
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.notes.get(key).map(String::as_str)
     }
 
     /// A tensor's shape.

@@ -64,8 +64,11 @@ pub(super) fn finish(
     for (_, stage) in seen.filter(|(place, _)| !beside(*place)) {
         keys.insert(stage.kind.to_owned(), stage.key.clone().into());
     }
-    // A caption that came with the source stands until a stage writes another.
-    if let (None, Some(caption)) = (clip.get(c::CAPTION), &item.unit.source.caption) {
+    // A caption that came with the source is the clip's where no stage decides about captions.
+    let decides = |stage: &PlannedStage| stage.config.writes().contains(&c::CAPTION.name());
+    if !shared.plan.stages.iter().any(decides)
+        && let (None, Some(caption)) = (clip.get(c::CAPTION), &item.unit.source.caption)
+    {
         clip.set(c::CAPTION, caption.clone());
         clip.set(c::CAPTION_MODEL, "source".to_owned());
     }

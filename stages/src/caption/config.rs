@@ -315,6 +315,14 @@ impl CaptionConfig {
             problems.report("endpoints", "needs the address of a server").help =
                 Some("such as endpoints = [\"http://localhost:8000/v1\"]".to_owned());
         }
+        let rewrite = self.rewrite.iter().flat_map(|rewrite| &rewrite.endpoints);
+        if self.endpoints.iter().chain(rewrite).any(|url| holds_a_secret(url)) {
+            problems.report("endpoints", "an address holds a password or a key").help = Some(
+                "the recipe is stored with the table: name the variable that holds it in \
+                 `api_key_env`"
+                    .to_owned(),
+            );
+        }
         if self.model.is_empty() {
             problems.report("model", "needs the model's name as the server knows it").help =
                 Some("`curl http://localhost:8000/v1/models` lists them".to_owned());
@@ -357,6 +365,18 @@ impl CaptionConfig {
     pub(super) fn answer(chosen: &Preset) -> Answer {
         chosen.answer
     }
+}
+
+/// Whether a URL has a user's password in it, or a query that looks like a key.
+fn holds_a_secret(url: &str) -> bool {
+    let after = url.split_once("://").map_or(url, |(_, after)| after);
+    let (address, query) = after.split_once('?').unwrap_or((after, ""));
+    let host = address.split('/').next().unwrap_or_default();
+    let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    let mut names = names.map(str::to_ascii_lowercase);
+    host.contains('@')
+        || names
+            .any(|name| ["key", "token", "secret", "sig"].iter().any(|word| name.contains(word)))
 }
 
 fn prompt_json(prompt: &Prompt) -> Json {

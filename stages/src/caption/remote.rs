@@ -7,7 +7,7 @@ use curate_models::caption::{
     Ask, Bounds, Cache, Caption, CaptionError, Captioner, Client, ClientConfig, Media, Question,
     Retries, flags, preset::Preset,
 };
-use curate_pipeline::{BatchMap, BuildContext, ClipError, Item, StageFault};
+use curate_pipeline::{BatchMap, BuildContext, ClipError, Item, StageFault, Stop};
 use curate_schemas::columns as c;
 
 use super::{CaptionConfig, PER_SECOND, Written, write};
@@ -17,6 +17,8 @@ use crate::{
     scenes::span,
 };
 
+/// Longer answers, in bytes, are no captions: 512 tokens are some 2,500.
+const LONGEST: usize = 20_000;
 /// The most that the folder of answers may take up.
 const CACHE_BYTES: u64 = 4 << 30;
 /// Answers are kept beside the models unless the recipe says where.
@@ -29,13 +31,14 @@ pub(super) struct Remote {
     requests: usize,
     limits: flags::Limits,
     access: Access,
+    stop: Stop,
 }
 
 impl Remote {
     pub(super) fn open(config: &CaptionConfig, context: &BuildContext<'_>) -> Result<Self, String> {
         let chosen =
             config.pictures().ok_or_else(|| format!("there is no preset `{}`", config.preset))?;
-        let client = |model: String, endpoints| {
+        let client = |model: String, endpoints, beside: Option<&Client>| {
             let folder =
                 config.found.cache.clone().unwrap_or_else(|| {
                     context.models.parent().unwrap_or(context.models).join(CACHE)
@@ -53,11 +56,18 @@ impl Remote {
                 budget: config.money(),
                 seed: 0,
             };
-            Client::new(client, Some(cache)).map_err(|error| error.to_string())
+            let made = match beside {
+                None => Client::new(client, Some(cache)),
+                Some(other) => other.beside(client, Some(cache)),
+            };
+            made.map_err(|error| error.to_string())
         };
+        let writer = client(config.model.clone(), config.servers(), None)?;
         let rewrite = match config.rewriting() {
             None => None,
-            Some((rewrite, model, endpoints)) => Some((rewrite, client(model, endpoints)?)),
+            Some((rewrite, model, endpoints)) => {
+                Some((rewrite, client(model, endpoints, Some(&writer))?))
+            }
         };
         let question = Question {
             prompt: chosen.prompt.clone(),
@@ -65,11 +75,11 @@ impl Remote {
             answer: CaptionConfig::answer(&chosen),
             summary: config.summary(&chosen),
         };
-        let writer = client(config.model.clone(), config.servers())?;
         let captioner = Captioner::new(writer, question, rewrite)
             .map_err(|error| format!("requests cannot be sent: {error}"))?;
         let (requests, limits) = (config.requests, config.limits());
-        Ok(Self { captioner, chosen, requests, limits, access: access(context, None) })
+        let stop = context.stop.clone();
+        Ok(Self { captioner, chosen, requests, limits, access: access(context, None), stop })
     }
 
     /// What the model gets to see of a clip.
@@ -118,8 +128,19 @@ impl BatchMap for Remote {
                 Err(error) => results.push(Err(error)),
             }
         }
-        for (index, caption) in asked.into_iter().zip(self.captioner.captions(asks)) {
+        let stop = &self.stop;
+        let Some(captions) = self.captioner.captions(asks, || stop.is_now()) else {
+            return Err(StageFault("stopped while asking for captions".to_owned()));
+        };
+        for (index, caption) in asked.into_iter().zip(captions) {
             match caption {
+                Ok(caption) if caption.text.len() > LONGEST => {
+                    let message = format!(
+                        "the answer has {} bytes, which is no caption; lower `max_tokens`",
+                        caption.text.len()
+                    );
+                    results[index] = Err(ClipError { kind: "bad_reply", message });
+                }
                 Ok(caption) => write(items[index], Some(written(caption)), &self.limits),
                 Err(CaptionError::Run(fault)) => return Err(StageFault(fault.to_string())),
                 Err(CaptionError::Clip(fault)) => {

@@ -32,6 +32,9 @@ fn what_cannot_work_is_said_before_anything_runs() {
     refused(&format!("{SERVER}api_key_env = \"NO_KEY\""), "`NO_KEY` is not set");
     refused(&format!("{SERVER}budget = {{ money = 5.0 }}"), "price_in");
     refused(&format!("{SERVER}frames = 0"), "must be 1 to 256");
+    let keyed = SERVER.replace("http://localhost", "http://me:pass@localhost");
+    refused(&keyed, "holds a password or a key");
+    refused(&SERVER.replace("/v1", "/v1?api-key=123"), "holds a password or a key");
     refused("reject = [\"dull\"]", "there is no flag `dull`");
     refused("fallback = \"attributes\"", "only `source` has one");
     let good = [

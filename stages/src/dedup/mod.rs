@@ -49,6 +49,9 @@ impl Default for DedupConfig {
     }
 }
 
+/// Why a copy is dropped.
+pub const REASON: &str = "copy";
+
 /// The registry entry.
 pub const ENTRY: StageEntry = StageEntry {
     kind: "dedup",
@@ -100,7 +103,7 @@ impl StageConfig for DedupConfig {
             what: "dup_distance",
             value: copy.map(|distance| f64::from(*distance)),
             bound: Bound::AtLeast(f64::from(self.bits + 1)),
-            reason: "copy",
+            reason: REASON,
         }]
     }
 

@@ -47,6 +47,8 @@ pub struct Row<K> {
     pub print: Print,
     /// Length in seconds.
     pub seconds: f64,
+    /// Which source it is a span of.
+    pub source: u64,
     /// Contrast and exposure, if they were measured: `technical_contrast`, `technical_exposure`.
     pub looks: [Option<f32>; 2],
 }
@@ -66,6 +68,9 @@ pub struct Limits {
     pub bits: u32,
     /// Up to so many bits, looks do not count; 6 by default.
     pub sure_bits: u32,
+    /// Most bits for spans of one source; 2 by default. A camera that stands still makes spans that are
+    /// no copies as alike as copies are elsewhere: 3 to 10 bits.
+    pub same_source_bits: u32,
     /// Most that looks differ, as a share of the larger value; 0.2 by default.
     pub looks_share: f32,
     /// Most seconds by which lengths differ; 0.2 by default: two frames at 10 a second.
@@ -83,6 +88,7 @@ impl Limits {
     fn agree<K>(&self, a: &Row<K>, b: &Row<K>, bits: u32) -> bool {
         let most = self.seconds.max(self.share * a.seconds.max(b.seconds));
         (a.seconds - b.seconds).abs() <= most
+            && (a.source != b.source || bits <= self.same_source_bits)
             && (bits <= self.sure_bits
                 || a.looks.iter().zip(b.looks).all(|pair| match pair {
                     (Some(a), Some(b)) => (a - b).abs() <= self.looks_share * a.max(b),
@@ -93,7 +99,14 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bits: 10, sure_bits: 6, looks_share: 0.2, seconds: 0.2, share: 0.05 }
+        Self {
+            bits: 10,
+            sure_bits: 6,
+            same_source_bits: 2,
+            looks_share: 0.2,
+            seconds: 0.2,
+            share: 0.05,
+        }
     }
 }
 

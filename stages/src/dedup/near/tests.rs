@@ -8,7 +8,28 @@ use crate::dedup::hash::distance;
 type Key = (&'static str, i64);
 
 fn seen(key: Key, hash: u64) -> Row<Key> {
-    Row { key, print: Print::Seen(hash), seconds: 5.0, looks: [None; 2] }
+    Row { key, print: Print::Seen(hash), seconds: 5.0, source: source_of(key), looks: [None; 2] }
+}
+
+/// Each row of these tests is of a source of its own.
+fn source_of(key: Key) -> u64 {
+    key.1.unsigned_abs() * 256 + u64::from(key.0.as_bytes()[0])
+}
+
+#[test]
+fn spans_of_one_source_must_be_much_more_alike() {
+    let mut copies = Copies::new(Limits::default());
+    let first = seen(("film", 0), 0);
+    let of_one = |key, hash| Row { source: first.source, ..seen(key, hash) };
+    copies.add([
+        first.clone(),
+        of_one(("film", 1), 0b111),
+        of_one(("film", 2), 0b11),
+        seen(("other", 3), 0b111),
+    ]);
+    let found: Vec<Option<i64>> =
+        (0..4).map(|row| copies.original(row).map(|original| original.key.1)).collect();
+    assert_eq!(found, [None, None, Some(0), Some(0)]);
 }
 
 /// Number, and key and bits of what it is a copy of.
@@ -37,6 +58,7 @@ fn by_rule(rows: &[Row<u32>], limits: &Limits) -> Vec<(u32, Option<(u32, u32)>)>
                 _ => return None,
             };
             let near = bits <= limits.bits
+                && (other.source != row.source || bits <= limits.same_source_bits)
                 && (other.seconds - row.seconds).abs() <= 0.2
                 && (bits <= limits.sure_bits || other.looks == row.looks);
             near.then_some((other.key, bits))
@@ -148,6 +170,7 @@ fn rows() -> impl Strategy<Value = Vec<Row<u32>>> {
             key,
             print,
             seconds,
+            source: u64::from(key % 3),
             looks: [Some(contrast), Some(0.5)],
         };
         numbered.map(row).collect()

@@ -126,6 +126,8 @@ impl Fields {
             } else if Some(&name) == columns.caption.as_ref() {
                 fields.caption = match value {
                     Value::String(text) => Some(text),
+                    // One for each of several spans (Panda-70M).
+                    Value::Array(list) => Some(Value::Array(list).to_string()),
                     Value::Null => None,
                     other => {
                         let message = format!("`{name}` holds {}, not a caption", kind(&other));

@@ -1,0 +1,59 @@
+//! What can go wrong with text encoders.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::params::ParamsError;
+
+/// Why a text encoder could not be opened or run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EncoderError {
+    /// A file cannot be read.
+    #[error("cannot read `{path}`: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// A configuration is not one of an encoder that is built here.
+    #[error("`{path}` is not the configuration of a text encoder: {problem}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A tokenizer's file is damaged or of another kind.
+    #[error("`{path}` is not a tokenizer: {problem}; give its `tokenizer.json` or `spiece.model`")]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A folder holds none of the files that an encoder is made of.
+    #[error("`{folder}` has no {what}")]
+    Absent {
+        /// The folder.
+        folder: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// A text that cannot be tokenised.
+    #[error("cannot tokenise {text:?}: {problem}")]
+    Text {
+        /// The text.
+        text: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The tensors do not fit the network.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// candle failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
