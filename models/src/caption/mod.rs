@@ -6,6 +6,7 @@
 //!   of its clip and every answer is checked to be for it.
 //! * [`preset`] has what suits a family of models; [`summary`] is for models that see one picture at
 //!   a time; [`rewrite`] is the second pass by a language model, and expands prompts for generation.
+//! * [`blip`] describes pictures on this machine, without a server.
 //! * [`attributes`] makes a sentence from measured values and needs no model; [`source`] takes the
 //!   text that came with the data.
 //! * [`flags`] says what is suspicious about a caption.
@@ -14,6 +15,7 @@
 //! streaming answers (a caption is short, and half of one is of no use).
 
 pub mod attributes;
+pub mod blip;
 mod breaker;
 mod budget;
 mod cache;

@@ -23,6 +23,8 @@ pub enum Backend {
     Attributes,
     /// Text that came with the data: a file beside the video, or a manifest's column.
     Source,
+    /// BLIP (base) on this machine's processor: a sentence about the middle frame, or several.
+    Local,
     /// A model behind a server that speaks OpenAI's protocol.
     Openai,
 }
@@ -31,7 +33,7 @@ pub enum Backend {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CaptionConfig {
-    /// `"attributes"`, `"source"` or `"openai"`.
+    /// `"attributes"`, `"source"`, `"local"` or `"openai"`.
     pub backend: Backend,
     /// `source`: who writes where the data have no text. Default: nobody.
     pub fallback: Option<Backend>,
@@ -48,7 +50,7 @@ pub struct CaptionConfig {
     pub preset: String,
     /// `openai`: a file with the question, relative to the recipe.
     pub prompt_file: Option<PathBuf>,
-    /// `openai`: frames of a clip, evenly spread.
+    /// `openai`, `local`: frames of a clip, evenly spread. Default: the preset's; one for `local`.
     pub frames: Option<usize>,
     /// `openai`: longer side of a frame in pixels.
     pub max_side: Option<u32>,
@@ -179,6 +181,11 @@ impl CaptionConfig {
         Some(chosen)
     }
 
+    /// How many frames BLIP describes.
+    pub(super) fn local_frames(&self) -> usize {
+        self.frames.unwrap_or(1)
+    }
+
     /// How descriptions of frames become a caption.
     pub(super) fn summary(&self, chosen: &Preset) -> Option<Summary> {
         self.one_by_one.then(|| {
@@ -231,6 +238,11 @@ impl CaptionConfig {
     /// The settings that decide what is written. Where it is asked for, and what it may cost, do not.
     pub(super) fn measured_by(&self) -> Json {
         let limits = json!([self.language, self.min_words, self.max_words]);
+        if self.backend == Backend::Local {
+            return json!({
+                "backend": self.backend, "frames": self.local_frames(), "limits": limits,
+            });
+        }
         let Some(chosen) = self.pictures() else {
             let columns = (self.backend == Backend::Source).then_some(&self.columns);
             return json!({
@@ -295,7 +307,10 @@ impl CaptionConfig {
         }
         match self.backend {
             Backend::Openai => self.check_remote(problems),
-            Backend::Attributes | Backend::Source => {
+            Backend::Attributes | Backend::Source | Backend::Local => {
+                if !(1..=64).contains(&self.local_frames()) {
+                    problems.report("frames", "must be 1 to 64");
+                }
                 if !self.endpoints.is_empty() || !self.model.is_empty() || self.rewrite.is_some() {
                     problems
                         .report("backend", "nobody would be asked: the servers are not used")

@@ -77,7 +77,7 @@ impl Map for Local {
                 let made = || self.has_fallback.then(|| from_attributes(&item.clip)).flatten();
                 found.or_else(made)
             }
-            Backend::Attributes | Backend::Openai => from_attributes(&item.clip),
+            _ => from_attributes(&item.clip),
         };
         write(item, written, &self.limits);
         Ok(())

@@ -1,18 +1,19 @@
 //! `caption`: writes what is to be seen in a clip.
 //!
-//! Three backends write captions: `attributes` (a plain sentence from measured values, which needs
-//! nothing and says in `caption_model` what it is), `source` (text that came with the data) and
-//! `openai` (a vision-language model behind a server that speaks OpenAI's protocol: vLLM, SGLang,
+//! Four backends write captions: `attributes` (a plain sentence from measured values, which needs
+//! nothing and says in `caption_model` what it is), `source` (text that came with the data), `local` (BLIP,
+//! which describes single frames) and `openai` (a vision-language model behind a server that speaks OpenAI's protocol: vLLM, SGLang,
 //! llama.cpp, OpenAI). EasyAnimate's recipe is the last, with VILA or InternVL, and a second pass that
 //! rewrites (`rewrite`). What looks wrong about a caption is in `caption_flags`; `reject` drops by it.
 //!
 //! Captions are asked for in batches, which the client keeps as many of under way as the servers take.
 
 mod config;
+mod eyes;
 mod local;
 mod remote;
 
-use curate_models::caption::flags;
+use curate_models::caption::{blip::BLIP, flags};
 use curate_pipeline::{
     Bound, BuildContext, BuildError, Check, FrameNeed, Grid, Item, Problems, Shape, Stage,
     StageConfig, StageEntry, Surroundings, config::read_table, schema::settings,
@@ -41,7 +42,7 @@ pub const ENTRY: StageEntry = StageEntry {
 impl StageConfig for CaptionConfig {
     fn shape(&self) -> Shape {
         match self.backend {
-            Backend::Openai => Shape::Batch,
+            Backend::Openai | Backend::Local => Shape::Batch,
             Backend::Attributes | Backend::Source => Shape::Map,
         }
     }
@@ -58,12 +59,20 @@ impl StageConfig for CaptionConfig {
 
     fn frames(&self) -> FrameNeed {
         match self.pictures() {
+            None if self.backend == Backend::Local => {
+                let grid = Grid { per_second: PER_SECOND, max_side: eyes::MAX_SIDE };
+                FrameNeed { grid: Some(grid), ..FrameNeed::default() }
+            }
             Some(pictures) if !pictures.video => {
                 let grid = Grid { per_second: PER_SECOND, max_side: pictures.max_side };
                 FrameNeed { grid: Some(grid), ..FrameNeed::default() }
             }
             _ => FrameNeed::default(),
         }
+    }
+
+    fn models(&self) -> Vec<&'static str> {
+        if self.backend == Backend::Local { vec![BLIP] } else { Vec::new() }
     }
 
     fn measuring(&self) -> Json {
@@ -100,6 +109,9 @@ impl StageConfig for CaptionConfig {
             Backend::Openai => remote::Remote::open(self, context)
                 .map(|it| Stage::Batch(Box::new(it)))
                 .map_err(failed),
+            Backend::Local => {
+                eyes::Eyes::open(self, context).map(|it| Stage::Batch(Box::new(it))).map_err(failed)
+            }
             Backend::Attributes | Backend::Source => {
                 Ok(Stage::Map(Box::new(local::Local::new(self))))
             }

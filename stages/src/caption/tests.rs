@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use curate_pipeline::{Map as _, Verdict, testing};
+use curate_models::caption::blip::BlipFiles;
+use curate_pipeline::{BatchMap as _, Map as _, Verdict, testing};
 
 use super::*;
 
@@ -121,4 +122,30 @@ fn flags_reject_only_what_the_recipe_says() {
     assert_eq!(verdict("reject = []"), Verdict::Keep);
     let (config, _) = config("reject = [\"refusal\"]");
     assert_eq!(config.judge(&Clip::default()), Verdict::Keep, "what was not captioned");
+}
+
+#[test]
+fn the_network_on_this_machine_describes_frames() {
+    let files =
+        BlipFiles::find(&curate_testing::root().join("models/tests/fixtures/blip")).unwrap();
+    let (config, problems) = config("backend = \"local\"\nframes = 2");
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(config.models(), ["blip-base"]);
+    let mut eyes = eyes::Eyes::of(&files, &config, 1).unwrap();
+    let mut item = item(None, None);
+    let frame = |pts: i64, level: u8| curate_pipeline::Frame {
+        pts,
+        width: 64,
+        height: 48,
+        rgb: (0..64 * 48 * 3).map(|at| (at % 251) as u8 ^ level).collect(),
+    };
+    item.frames.grid = vec![frame(0, 0), frame(1, 200)];
+    item.clip.set(c::TB_NUM, 1);
+    item.clip.set(c::TB_DEN, 1);
+    let results = eyes.map_batch(&mut [&mut item]).unwrap();
+    assert_eq!(results, [Ok(())]);
+    assert_eq!(item.clip.get(c::CAPTION_MODEL).unwrap(), "blip-base");
+    assert!(!item.clip.get(c::CAPTION).unwrap().is_empty());
+    let (_, problems) = super::tests::config("backend = \"local\"\nframes = 0");
+    assert!(problems[0].contains("must be 1 to 64"), "{problems:?}");
 }

@@ -345,7 +345,7 @@ mod tests {
         let barred = || item(3, |x, y| if y < 40 { 16 } else { texture(x, y) });
         assert!(measured(barred()).get(c::TECHNICAL_BARS).is_some_and(|bars| *bars > 0.1));
         let mut once = barred();
-        once.frames.grid[1] = item(1, texture).frames.grid.remove(0);
+        once.frames.grid[1] = Frame { pts: 1, ..item(1, texture).frames.grid.remove(0) };
         assert_eq!(measured(once).get(c::TECHNICAL_BARS), Some(&0.0));
     }
 
