@@ -32,7 +32,7 @@ for clip in testsrc2 mandelbrot smptebars; do
     ffmpeg -nostdin -v error -f lavfi -i "$clip=size=320x180:rate=2" -frames:v 4 "$work/frames/$clip/%d.jpg"
 done
 
-cargo build --quiet --locked --release --workspace --example ask_captions
+cargo build --quiet --locked --release --workspace --bin curate --example ask_captions
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 : >"$work/server.log"
 "$python" "$here/captions/serve.py" "$port" "$model" smollm2 "$work/eyes.gguf" >>"$work/server.log" 2>&1 &
@@ -44,6 +44,33 @@ until grep -q "llama.cpp serves" "$work/server.log"; do
 done
 "${CARGO_TARGET_DIR:-target}/release/examples/ask_captions" "http://127.0.0.1:$port/v1" smollm2 internvl \
     "$work/cache" "$work"/frames/*
+echo "== curate run, with the same server"
+rm -rf "$work/run"
+mkdir -p "$work/run/videos"
+for clip in testsrc2 mandelbrot; do
+    ffmpeg -nostdin -v error -f lavfi -i "$clip=size=320x180:rate=10" -t 4 "$work/run/videos/$clip.mp4"
+done
+cat >"$work/run/p.toml" <<RECIPE
+[input]
+paths = ["videos"]
+[output]
+path = "out"
+[[stage]]
+kind = "scenes"
+[[stage]]
+kind = "caption"
+backend = "openai"
+endpoints = ["http://127.0.0.1:$port/v1"]
+model = "smollm2"
+preset = "internvl"
+frames = 4
+max_tokens = 120
+cache = "answers"
+RECIPE
+curate=${CARGO_TARGET_DIR:-target}/release/curate
+"$curate" run "$work/run/p.toml" 2>&1 | grep "^clips "
+"$curate" query "$work/run/out" "select status, caption_model, caption_flags, caption from clips order by source_uri" \
+    --format json
 echo "== the server's own log"
 echo "$(grep -c 'stop processing' "$work/server.log") requests, the last one:"
 grep 'total time' "$work/server.log" | tail -1
