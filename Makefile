@@ -14,6 +14,7 @@ export CURATE_PYTHON_PACKAGES := $(CACHE)/python
 export CURATE_SAMPLES := $(CACHE)/samples
 export CURATE_MODELS := $(CACHE)/models
 
+# Always with --workspace below: another set of features compiles Lance again.
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
@@ -72,7 +73,7 @@ soak: build tools models ## Kill runs at random moments, 50 times.
 	  cargo test $(CARGO_FLAGS) --workspace --test integration soak -- --nocapture
 
 bench: build ## Measure the kernels.
-	cargo bench --locked --profile release --bench kernels
+	cargo bench --locked --profile release --workspace --bench kernels
 
 bench-scenes: build tools ## Compare scene detection with ffmpeg and PySceneDetect.
 	PYTHONPATH=$(CACHE)/python benches/scenes_speed.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4 --threads 1
@@ -88,19 +89,19 @@ bench-captions: build ## Captions from llama.cpp's server, with a model out of P
 	benches/caption_server.sh $(CACHE)/caption_server | tee docs/captions_llama_cpp.txt
 
 bench-dataset: build ## Search, compare, export and report on 100,000 rows.
-	cargo bench --locked --profile release --bench dataset
+	cargo bench --locked --profile release --workspace --bench dataset
 
 bench-dedup: build tools ## How many copies are found, and what is wrongly taken for one (12 minutes, 3 GB).
-	cargo build --locked --release --bench dedup_rates --bench dedup_search
+	cargo build $(CARGO_FLAGS) --workspace --bench dedup_rates --bench dedup_search
 	PYTHONPATH=$(CACHE)/python benches/dedup_rates.py \
 	  "$$(ls -t $(CARGO_TARGET_DIR)/release/deps/dedup_rates-* | grep -v '\.d$$' | head -n 1)" \
 	  ../shared/media $(CACHE)/dedup
 
 bench-refilter: build ## Move a threshold on large tables (needs 3 GB of disk).
-	cargo bench --locked --profile release --bench refilter
+	cargo bench --locked --profile release --workspace --bench refilter
 
 bench-raft: build tools ## Pairs per second of RAFT-small, and torchvision's where torch is installed.
-	benches/raft_speed.py "$$(cargo bench --locked --profile release --bench raft --no-run 2>&1 | \
+	benches/raft_speed.py "$$(cargo bench --locked --profile release --workspace --bench raft --no-run 2>&1 | \
 	  sed -nE 's/.*Executable .*\((.*)\)/\1/p')"
 
 bench-motion: build tools ## Compare motion with pictures whose motion is known.
@@ -112,7 +113,7 @@ bench-media: build ## What the program makes of every test file, beside ffprobe 
 
 bench-transcode: build tools ## Transcoded clips: same bytes, how fast, what they save a loader.
 	benches/transcode.py $(CURATE) \
-	  "$$(cargo bench --locked --profile release --bench reads --no-run 2>&1 | \
+	  "$$(cargo bench --locked --profile release --workspace --bench reads --no-run 2>&1 | \
 	  sed -nE 's/.*Executable .*\((.*)\)/\1/p')" $(CACHE)/samples/bigbuckbunny.mp4 \
 	  ../shared/media/scenes/compose_hard17_640x360_25.mp4 ../shared/media/scenes/bbb_1080p30.mp4
 
@@ -123,7 +124,7 @@ bench-keyframes: build tools ## The scan of key frames against the exact one.
 	benches/keyframes.py $(CURATE) ../shared/media/scenes
 
 fuzz: build ## Damaged files for FUZZ_MINUTES (60): no crash, no hang.
-	cargo bench --locked --profile release --bench fuzz -- --minutes $${FUZZ_MINUTES:-60} \
+	cargo bench --locked --profile release --workspace --bench fuzz -- --minutes $${FUZZ_MINUTES:-60} \
 	  --seed $${FUZZ_SEED:-1} ../shared/media/clips ../shared/media/broken examples
 
 bench-prefilter: build tools ## What a prefilter spares RAFT, and whether the same clips are kept.

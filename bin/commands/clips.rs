@@ -96,21 +96,48 @@ pub(crate) async fn extract(out: &Path, id: &str, output: Option<PathBuf>) -> an
         let status = clip.get(c::STATUS).map_or("", String::as_str);
         UsageError(format!("clip {id} has no bytes in the table (it is {status}; kept clips have them unless form = \"none\")"))
     })?;
-    let ending = match clip.get(c::VIDEO_FORM).map(String::as_str) {
-        Some("copy_mkv") => "mkv",
-        // A still picture's file, as it is.
-        Some("image") => clip
-            .get(c::SOURCE_URI)
-            .and_then(|uri| uri.rsplit_once('.'))
-            .map_or("img", |(_, ending)| ending),
-        _ => "mp4",
-    };
     if output.as_deref() == Some(Path::new("-")) {
         std::io::stdout().write_all(&video)?;
         return Ok(Exit::Complete);
     }
-    let path = output.unwrap_or_else(|| PathBuf::from(format!("{id}.{ending}")));
+    let path = output.unwrap_or_else(|| PathBuf::from(format!("{id}.{}", ending(&clip))));
     std::fs::write(&path, video).with_context(|| format!("cannot write {}", path.display()))?;
     writeln!(std::io::stdout(), "{}", path.display())?;
     Ok(Exit::Complete)
+}
+
+/// The ending of a clip's file.
+pub(super) fn ending(clip: &Clip) -> String {
+    let text = |column| clip.get(column).map_or("", String::as_str);
+    match text(c::VIDEO_FORM) {
+        "copy_mkv" => "mkv".to_owned(),
+        "image" => {
+            let ending = text(c::SOURCE_URI).rsplit('.').next().unwrap_or_default();
+            let is_plain = !ending.is_empty()
+                && ending.len() <= 5
+                && ending.chars().all(|letter| letter.is_ascii_alphanumeric());
+            if is_plain { ending.to_ascii_lowercase() } else { "img".to_owned() }
+        }
+        _ => "mp4".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_stay_plain() {
+        let image = |uri: &str| {
+            ending(
+                &Clip::default()
+                    .with(c::VIDEO_FORM, "image".to_owned())
+                    .with(c::SOURCE_URI, uri.to_owned()),
+            )
+        };
+        assert_eq!(image("file:///a/b.JPG"), "jpg");
+        assert_eq!(image("file:///a.b/../x"), "img");
+        assert_eq!(image("no ending"), "img");
+        assert_eq!(ending(&Clip::default()), "mp4");
+    }
 }

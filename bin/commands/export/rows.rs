@@ -1,4 +1,4 @@
-//! A clip's row for export: as JSON, and the name of its file.
+//! A clip's row for export, as JSON.
 
 use arrow::temporal_conversions::timestamp_us_to_datetime;
 use curate_schemas::{
@@ -52,28 +52,12 @@ fn short(value: f32) -> Json {
     value.to_string().parse::<f64>().map_or(Json::Null, Json::from)
 }
 
-/// The ending of a clip's file.
-pub(super) fn ending(clip: &Clip) -> String {
-    let text = |column| clip.get(column).map_or("", String::as_str);
-    match text(c::VIDEO_FORM) {
-        "copy_mkv" => "mkv".to_owned(),
-        "image" => {
-            let ending = text(c::SOURCE_URI).rsplit('.').next().unwrap_or_default();
-            let is_plain = !ending.is_empty()
-                && ending.len() <= 5
-                && ending.chars().all(|letter| letter.is_ascii_alphanumeric());
-            if is_plain { ending.to_ascii_lowercase() } else { "img".to_owned() }
-        }
-        _ => "mp4".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn rows_keep_what_they_hold_and_names_stay_plain() {
+    fn rows_keep_what_they_hold() {
         let clip = Clip::default()
             .with(c::CLIP_ID, "00".repeat(16))
             .with(c::MOTION, 0.1)
@@ -85,16 +69,5 @@ mod tests {
         assert_eq!(row["phash"], "fffffffffffffffe");
         assert_eq!(row["extra"]["licence"], "CC-BY");
         assert!(!row.contains_key("thumb") && !row.contains_key("caption"));
-        let image = |uri: &str| {
-            ending(
-                &Clip::default()
-                    .with(c::VIDEO_FORM, "image".to_owned())
-                    .with(c::SOURCE_URI, uri.to_owned()),
-            )
-        };
-        assert_eq!(image("file:///a/b.JPG"), "jpg");
-        assert_eq!(image("file:///a.b/../x"), "img");
-        assert_eq!(image("no ending"), "img");
-        assert_eq!(ending(&Clip::default()), "mp4");
     }
 }

@@ -26,7 +26,10 @@ use parquet::{
 use serde_json::{Value as Json, json};
 
 use super::{Choice, Shard, numbered, rows};
-use crate::{cli::ExportForm, commands::query};
+use crate::{
+    cli::{ExportForm, Format},
+    commands::{clips::ending, query},
+};
 
 /// Clips that are in memory together.
 const AT_ONCE: usize = 8;
@@ -114,17 +117,11 @@ impl Writer<'_> {
                         choice.filter
                     );
                     let rows = query.sql(&sql).await?;
-                    let part = self.folder.join(".part-rows");
-                    let file = File::create(&part)
-                        .with_context(|| format!("cannot write {}", part.display()))?;
-                    query::write(
-                        rows,
-                        if is_csv { crate::cli::Format::Csv } else { crate::cli::Format::Json },
-                        file,
-                    )
-                    .await?;
-                    fs::rename(&part, &path)
-                        .with_context(|| format!("cannot write {}", path.display()))?;
+                    let context = || format!("cannot write {}", path.display());
+                    let file = part(self.folder).with_context(context)?;
+                    let format = if is_csv { Format::Csv } else { Format::Json };
+                    query::write(rows, format, file.as_file()).await?;
+                    file.persist(&path).with_context(context)?;
                 }
             }
         }
@@ -141,11 +138,10 @@ impl Writer<'_> {
         for ids in shard.ids.chunks(AT_ONCE) {
             for mut clip in self.clips(ids).await? {
                 let id = clip.get(c::CLIP_ID).cloned().unwrap_or_default();
-                let ending = rows::ending(&clip);
                 let video = clip.take(c::VIDEO).unwrap_or_default();
                 let caption = clip.get(c::CAPTION).cloned().unwrap_or_default();
                 let row = Json::Object(rows::json(&clip)).to_string();
-                append(&mut tar, &format!("{id}.{ending}"), &video)?;
+                append(&mut tar, &format!("{id}.{}", ending(&clip)), &video)?;
                 append(&mut tar, &format!("{id}.txt"), caption.as_bytes())?;
                 append(&mut tar, &format!("{id}.json"), row.as_bytes())?;
             }
@@ -160,7 +156,7 @@ impl Writer<'_> {
         for ids in shards.iter().flat_map(|shard| shard.ids.chunks(AT_ONCE)) {
             for mut clip in self.clips(ids).await? {
                 let id = clip.get(c::CLIP_ID).cloned().unwrap_or_default();
-                let name = format!("clips/{id}.{}", rows::ending(&clip));
+                let name = format!("clips/{id}.{}", ending(&clip));
                 let video = clip.take(c::VIDEO).unwrap_or_default();
                 let path = self.folder.join(&name);
                 if written.is_due_of(&path, video.len()) {
@@ -260,7 +256,7 @@ fn with_video(mut clips: Vec<Clip>) -> anyhow::Result<RecordBatch> {
     let mut paths = Vec::with_capacity(clips.len());
     for clip in &mut clips {
         let id = clip.get(c::CLIP_ID).cloned().unwrap_or_default();
-        paths.push(Some(format!("{id}.{}", rows::ending(clip))));
+        paths.push(Some(format!("{id}.{}", ending(clip))));
         videos.push(clip.take(c::VIDEO));
     }
     let names: Vec<&str> = rows::names().collect();

@@ -195,7 +195,7 @@ def main():
     for width, height in PREPARED:
         values = published(images=picture(1, width, height), return_tensors="np")["pixel_values"][0]
         data = np.ascontiguousarray(values, "<f4").tobytes()
-        prepared.append(dict(width=width, height=height, hash=f"{fnv1a(data):016x}"))
+        prepared.append(dict(width=width, height=height, hash=f"{generated.fnv1a(data):016x}"))
     texts = []
     for text in TEXTS:
         row = tokenizer.encode(text, add_special_tokens=False).ids
@@ -205,13 +205,6 @@ def main():
     parts = {"cases": cases, "prepared": prepared, "texts": texts}
     body = "".join(f',\n "{name}": [\n{lines(rows)}\n ]' for name, rows in parts.items())
     (root / "expected.json").write_text(f'{{\n "made_by": {json.dumps(versions)}{body}\n}}\n')
-
-
-def fnv1a(data: bytes) -> int:
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = ((value ^ byte) * 0x100000001B3) % 2**64
-    return value
 
 
 if __name__ == "__main__":

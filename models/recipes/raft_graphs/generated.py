@@ -23,10 +23,10 @@ CELL = 16
 GAINS = {"update_block.flow_head.conv2.": 0.25, "mask_predictor.conv.": 4.0}
 
 
-def fnv1a(text: str) -> int:
-    """FNV-1a, 64 bits, of the UTF-8 bytes."""
+def fnv1a(data: str | bytes) -> int:
+    """FNV-1a, 64 bits; of a text, of its UTF-8 bytes."""
     value = 0xCBF29CE484222325
-    for byte in text.encode():
+    for byte in data.encode() if isinstance(data, str) else data:
         value = ((value ^ byte) * 0x100000001B3) % 2**64
     return value
 

@@ -48,7 +48,7 @@ def main():
         picture, row = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0))), {}
         for name, processor in PROCESSORS.items():
             values = processor(images=picture, return_tensors="np")["pixel_values"][0]
-            row[name] = f"{fnv1a(np.ascontiguousarray(values, '<f4').tobytes()):016x}"
+            row[name] = f"{generated.fnv1a(np.ascontiguousarray(values, '<f4').tobytes()):016x}"
         rows.append(json.dumps({"width": width, "height": height} | row))
     versions = f"transformers {transformers.__version__} (PIL backend), Pillow {PIL.__version__}, numpy {np.__version__}"
     about = {
@@ -60,13 +60,6 @@ def main():
     lines = ",\n    ".join(rows)
     out.write_text(f'{{\n{head}  "cases": [\n    {lines}\n  ]\n}}\n')
     print(out.read_text())
-
-
-def fnv1a(data: bytes) -> int:
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = ((value ^ byte) * 0x100000001B3) % 2**64
-    return value
 
 
 if __name__ == "__main__":

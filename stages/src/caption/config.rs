@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use curate_models::caption::{
-    Answer, Budget, Endpoint, Price, Prompt, Sampling, Secret, Spent, flags,
+    Budget, Endpoint, Price, Prompt, Sampling, Secret, Spent, flags,
     preset::{NAMES, Preset, preset},
     rewrite::Rewrite,
     source,
@@ -374,11 +374,6 @@ impl CaptionConfig {
         if chosen.video && self.one_by_one {
             problems.report("one_by_one", "describes frames, and `video` sends none");
         }
-    }
-
-    /// The form in which answers are asked for.
-    pub(super) fn answer(chosen: &Preset) -> Answer {
-        chosen.answer
     }
 }
 

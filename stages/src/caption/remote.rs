@@ -72,7 +72,7 @@ impl Remote {
         let question = Question {
             prompt: chosen.prompt.clone(),
             sampling: chosen.sampling,
-            answer: CaptionConfig::answer(&chosen),
+            answer: chosen.answer,
             summary: config.summary(&chosen),
         };
         let captioner = Captioner::new(writer, question, rewrite)
