@@ -55,16 +55,16 @@ pub struct Row<K> {
 
 /// How close copies are.
 ///
-/// Among a million unrelated clips of one length, 64 bits alone would take about 40,000 pairs
-/// within 10 bits for copies, 1,400 within 8 and 30 within 6, by the distances of clips at hand. So
+/// Among a million unrelated clips of one length, 64 bits alone would take about 67,000 pairs
+/// within 10 bits for copies, 3,200 within 8 and 84 within 6, by the distances of clips at hand. So
 /// lengths have to agree, and where more than a few bits differ, looks as well: those of one pair
-/// of unrelated clips in four do. Tables of many millions of clips do better with 8 bits, for 91 %
-/// instead of 98 % of cropped copies.
+/// of unrelated clips in four do. Tables of many millions of clips do better with 8 bits, for 89 %
+/// instead of 96 % of cropped copies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Most bits in which the hashes differ, the mirrored hash counting as well. At most 15. Found
-    /// within 10 bits, the default, are 99 % of copies that were encoded anew or resized and 98 %
-    /// of those cropped by 5 %; unrelated clips at hand are 17 and more apart.
+    /// within 10 bits, the default, are 99 % of copies that were encoded anew or resized and 96 %
+    /// of those cropped by 5 %; clips of different films at hand are 18 and more apart (docs/LOG.md).
     pub bits: u32,
     /// Up to so many bits, looks do not count; 6 by default.
     pub sure_bits: u32,
