@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The diffusion transformer here against PyTorch, on the same weights, inputs and threads.
 
-    benches/dit_speed.py BENCH [--preset s] [--frames 4] [--size 32] [--batch 1] [--threads 2]
+    benches/dit_speed.py PROGRAM [--preset s] [--frames 4] [--size 32] [--batch 1] [--threads 2]
 
-BENCH is the compiled benches/dit.rs. It writes weights, inputs and output; this script builds the
+PROGRAM is the example `dit_speed` of `curate-models`. It writes weights, inputs and output; this script builds the
 same network from the published tensor names with torch, compares outputs and the losses of some
 training steps, then times a forward and a training step of each in turn, so that what else the
 machine does meets both. It prints medians and ratios. torch is for comparisons only and installed

@@ -1,8 +1,9 @@
+#!/usr/bin/env python3
 """Times the Slice VAE against the same network in PyTorch, on the same threads, in turns.
 
     pip install torch safetensors numpy
-    python benches/vae_torch.py PROGRAM FIXTURES [--threads 2] [--rounds 3] [--frames 8] [--side 64]
-                                                 [--real]
+    benches/vae_torch.py PROGRAM FIXTURES [--threads 2] [--rounds 3] [--frames 8] [--side 64]
+                                          [--real]
 
 PROGRAM is the example `vae_speed` of `curate-models`, FIXTURES the folder with `slice_vae.*`. The
 network here is written from the recipe alone, so that it is a second opinion: before anything is
