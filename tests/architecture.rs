@@ -30,6 +30,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "curate-pipeline",
             "curate-stages",
             "curate-media",
+            "curate-train",
         ],
     ),
     ("curate-schemas", &[]),
@@ -40,6 +41,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("curate-ops", &[]),
     ("curate-stages", &["curate-schemas", "curate-pipeline", "curate-models", "curate-media"]),
     ("curate-testing", &[]),
+    (
+        "curate-train",
+        &["curate-schemas", "curate-store", "curate-models", "curate-ops", "curate-media"],
+    ),
 ];
 
 /// Our crates and what they depend on outside of tests.

@@ -1,0 +1,1 @@
+//! Low-rank adapters: trained, stored, merged and applied.

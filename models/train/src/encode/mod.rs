@@ -1,0 +1,1 @@
+//! Latents and text embeddings, made once and kept in the table.

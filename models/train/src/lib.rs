@@ -1,0 +1,12 @@
+//! Training from the table: what is read, what is optimised, and how a run is kept.
+//!
+//! One readable loop for each trainer, and no framework around them.
+#![warn(missing_docs)]
+
+pub mod data;
+pub mod dit;
+pub mod encode;
+pub mod optim;
+pub mod run;
+pub mod shapes;
+pub mod vae;

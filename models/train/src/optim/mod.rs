@@ -1,0 +1,1 @@
+//! What moves weights: groups of them, schedules, clipping, averages.

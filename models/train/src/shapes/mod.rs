@@ -1,0 +1,1 @@
+//! Procedural clips whose captions are known to be right.
