@@ -60,7 +60,7 @@ tools:
 	@bin/scripts/samples.sh $(CACHE)/samples
 
 test: build tools models ## Run all tests.
-	@$(CURATE) models pull transnetv2
+	@$(CURATE) models pull transnetv2 minilm-l6-v2
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	cargo test $(CARGO_FLAGS) --workspace 2>&1 | tee "$$log"; \
 	printf 'tests that were skipped because something is absent: %s\n' \
