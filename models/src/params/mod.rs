@@ -15,6 +15,7 @@
 //! not know. Decided against mapping checkpoints into memory: it needs `unsafe`, and a tensor is
 //! read once.
 
+mod adapt;
 mod draw;
 mod file;
 mod scope;
@@ -25,8 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use crate::{Misfit, Weights, WeightsError};
+use crate::{Misfit, Weights, WeightsError, lora::Adapter};
 
+pub(crate) use self::draw::stream;
 pub use self::{draw::Init, file::save_tensors, scope::Scope};
 
 /// Why a network and its tensors do not come together.
@@ -133,6 +135,10 @@ pub struct Params {
     is_detaching: bool,
     /// Names that the network knows and has no use for.
     ignored: BTreeSet<String>,
+    /// Inputs and outputs of linear layers that can have adapters, by name.
+    layers: BTreeMap<String, (usize, usize)>,
+    /// Of those layers.
+    adapters: BTreeMap<String, Vec<Adapter>>,
 }
 
 #[derive(Debug)]
@@ -155,6 +161,8 @@ impl Params {
             report: Report::default(),
             is_detaching: false,
             ignored: BTreeSet::new(),
+            layers: BTreeMap::new(),
+            adapters: BTreeMap::new(),
         }
     }
 
@@ -353,7 +361,8 @@ fn read(
 }
 
 /// Whether a name fits a pattern in which `*` stands for anything.
-fn fits(pattern: &str, name: &str) -> bool {
+#[must_use]
+pub fn fits(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     // There always is a first part.
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };

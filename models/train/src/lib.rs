@@ -6,7 +6,10 @@
 pub mod data;
 pub mod dit;
 pub mod encode;
+mod error;
 pub mod optim;
 pub mod run;
 pub mod shapes;
 pub mod vae;
+
+pub use error::TrainError;

@@ -1,1 +1,25 @@
 //! A training run as a folder: configuration, metrics, checkpoints.
+//!
+//! ```text
+//! OUT/config.json            what the run was begun with
+//! OUT/metrics.jsonl          one line for each step
+//! OUT/checkpoints/step-N/    state.json and tensors; the newest whole one is resumed
+//! OUT/samples/               pictures and clips made on the way
+//! ```
+//!
+//! Decided against one file for a checkpoint: weights, averages and moments are read by different
+//! people. A folder that is renamed into place appears whole all the same.
+
+mod cadence;
+mod checkpoint;
+mod folder;
+mod metrics;
+mod observe;
+
+pub use self::{
+    cadence::{Cadence, CadenceConfig},
+    checkpoint::{Part, PrunePolicy, Saved},
+    folder::RunFolder,
+    metrics::{Metrics, Point, read_metrics},
+    observe::{Ended, Observer, Stop},
+};

@@ -1,0 +1,119 @@
+//! Why training does not begin, or does not go on.
+//!
+//! Parts with many ways to fail (data, configurations) have errors of their own; this is what a
+//! training loop returns.
+
+use std::path::PathBuf;
+
+use curate_models::{
+    WeightsError, diffusion::DiffusionError, dit::TransformerError, encoders::EncoderError,
+    params::ParamsError, vae::VaeError,
+};
+
+/// Why a training run stops.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The configuration is wrong.
+    #[error("{}: {}", .path.display(), .problems.join("; "))]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong, each with its key.
+        problems: Vec<String>,
+    },
+    /// The run's folder was begun with other settings.
+    #[error(
+        "{} was begun with other settings ({}); put them back, or give the run another `out`",
+        .folder.display(), .keys.join(", ")
+    )]
+    OtherRun {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The keys that differ, with both values.
+        keys: Vec<String>,
+    },
+    /// Another process trains in this folder.
+    #[error("another process trains in {}; wait for it, or give the run another `out`", .0.display())]
+    Busy(PathBuf),
+    /// A file or folder of the run cannot be read or written.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A checkpoint does not say what it should.
+    #[error(
+        "the checkpoint {} cannot be read: {problem}; delete it to go on from the one before",
+        .path.display()
+    )]
+    Checkpoint {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The loss or its gradient is no number, again and again.
+    #[error(
+        "{steps} steps in a row had no finite loss or gradient, the last at step {step}; lower the \
+         learning rate, or look at the clips of these steps in {}", .metrics.display()
+    )]
+    NotFinite {
+        /// How many steps.
+        steps: u64,
+        /// The last of them.
+        step: u64,
+        /// Where they are logged.
+        metrics: PathBuf,
+    },
+    /// A group of the optimiser names nothing that is trained.
+    #[error("`{key}` has the pattern `{pattern}`, which fits no tensor that is trained")]
+    NothingTrained {
+        /// The setting.
+        key: &'static str,
+        /// The pattern.
+        pattern: String,
+    },
+    /// A checkpoint of weights cannot be read.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Weights do not fit their network.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// The VAE fails.
+    #[error(transparent)]
+    Vae(#[from] VaeError),
+    /// The transformer fails.
+    #[error(transparent)]
+    Transformer(#[from] TransformerError),
+    /// The text encoder fails.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// Noise, losses or samplers fail.
+    #[error(transparent)]
+    Diffusion(#[from] DiffusionError),
+    /// candle failed, usually for want of memory.
+    #[error("a tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl TrainError {
+    /// An error of a file operation.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether the user's file or arguments are at fault, so that running again changes nothing.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Config { .. } | Self::OtherRun { .. } | Self::NothingTrained { .. })
+    }
+}
