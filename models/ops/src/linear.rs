@@ -1,6 +1,6 @@
 //! The linear layer.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result, Shape, Tensor};
 
 use crate::{
     error,
@@ -57,11 +57,33 @@ struct Sizes {
     outs: usize,
 }
 
-/// For backward: off the graph and contiguous.
+/// Off the graph and contiguous.
 struct Kept {
     x: Tensor,
     w: Tensor,
     sizes: Sizes,
+}
+
+/// What backward needs, and no more: frozen weights need no `x`, which is most of what a layer could
+/// save in training adapters.
+struct Needed {
+    /// For the gradient of `w`.
+    x: Option<Tensor>,
+    /// For the gradient of `x`.
+    w: Option<Tensor>,
+    shape: Shape,
+}
+
+impl Kept {
+    fn needed(self, [x, w]: [&Tensor; 2]) -> Needed {
+        let shape = x.shape().clone();
+        Needed { x: w.track_op().then_some(self.x), w: x.track_op().then_some(self.w), shape }
+    }
+}
+
+/// What was kept, since backward asks only for gradients of what is on the graph.
+fn present(kept: Option<&Tensor>) -> Result<&Tensor> {
+    kept.ok_or_else(|| Error::msg("linear: backward asks for the gradient of a frozen tensor"))
 }
 
 fn on_cpu<T: Real>(
@@ -86,6 +108,7 @@ fn on_cpu<T: Real>(
     }
     let mut inputs = vec![x, w];
     inputs.extend(bias);
+    let kept = kept.needed([x, w]);
     node(
         "linear",
         &inputs,
@@ -96,13 +119,13 @@ fn on_cpu<T: Real>(
             let gy = Matrix::rows(&gradient, outs);
             let gx = || {
                 let mut gx = vec![T::zero(); rows * ins];
-                let w = Values::<T>::of(&kept.w)?;
+                let w = Values::<T>::of(present(kept.w.as_ref())?)?;
                 multiply_spread(&mut gx, false, [rows, ins, outs], gy, Matrix::rows(&w, ins));
-                tensor(gx, kept.x.dims())
+                tensor(gx, kept.shape.dims())
             };
             let gw = || {
                 let mut gw = vec![T::zero(); outs * ins];
-                let x = Values::<T>::of(&kept.x)?;
+                let x = Values::<T>::of(present(kept.x.as_ref())?)?;
                 let size = [outs, ins, rows];
                 multiply_spread(&mut gw, false, size, gy.turned(), Matrix::rows(&x, ins));
                 tensor(gw, (outs, ins))
@@ -125,21 +148,24 @@ fn composed(
     shape: Vec<usize>,
 ) -> Result<Tensor> {
     let Sizes { rows, ins, outs } = kept.sizes;
-    let flat = kept.x.reshape((rows, ins))?;
-    let mut y = flat.matmul(&kept.w.t()?)?;
+    let mut y = kept.x.reshape((rows, ins))?.matmul(&kept.w.t()?)?;
     if let Some(bias) = bias {
         y = y.broadcast_add(&bias.detach())?;
     }
     let mut inputs = vec![x, w];
     inputs.extend(bias);
+    let kept = kept.needed([x, w]);
     node(
         "linear",
         &inputs,
         Value::Tensor(y.reshape(shape)?),
         Box::new(move |_, gradient, wanted| {
             let gradient = gradient.contiguous()?.reshape((rows, outs))?;
-            let gx = || gradient.matmul(&kept.w)?.reshape(kept.x.shape());
-            let gw = || gradient.t()?.matmul(&flat);
+            let gx = || gradient.matmul(present(kept.w.as_ref())?)?.reshape(&kept.shape);
+            let gw = || {
+                let x = present(kept.x.as_ref())?.reshape((rows, ins))?;
+                gradient.t()?.matmul(&x)
+            };
             let gb = || {
                 // In half precision the sum over many rows would lose what the terms have.
                 let wide = crate::slices::at_least_single(&gradient)?.sum(0)?;
@@ -152,4 +178,25 @@ fn composed(
             Ok(all)
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor, Var};
+
+    use super::{Kept, Sizes};
+
+    /// Backward through frozen weights holds no activation, and weights of a first layer none of theirs.
+    #[test]
+    fn only_what_backward_needs_is_kept() {
+        let plain = Tensor::ones((2, 3), DType::F32, &Device::Cpu).unwrap();
+        let var = Var::from_tensor(&plain).unwrap();
+        let cases = [(&plain, var.as_tensor()), (var.as_tensor(), &plain)];
+        for (x, w) in cases {
+            let sizes = Sizes { rows: 2, ins: 3, outs: 2 };
+            let needed = Kept { x: x.detach(), w: w.detach(), sizes }.needed([x, w]);
+            assert_eq!((needed.x.is_some(), needed.w.is_some()), (w.track_op(), x.track_op()));
+            assert_ne!(needed.x.is_some(), needed.w.is_some());
+        }
+    }
 }

@@ -5,13 +5,17 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::params::{Init, ParamsError, Scope};
+use crate::{
+    lora::Adapter,
+    params::{Init, ParamsError, Scope},
+};
 
-/// `x wᵀ + b`.
+/// `x wᵀ + b`, and what adapters add.
 #[derive(Debug)]
 pub(super) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    adapters: Vec<Adapter>,
 }
 
 impl Linear {
@@ -48,12 +52,13 @@ impl Linear {
     ) -> std::result::Result<Self, ParamsError> {
         let weight = scope.get("weight", &[outs, ins], init)?;
         let bias = if has_bias { Some(scope.get("bias", &[outs], init)?) } else { None };
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, adapters: scope.adapters(ins, outs) })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(|bias| bias.to_dtype(x.dtype())).transpose()?;
-        curate_ops::linear(x, &self.weight.to_dtype(x.dtype())?, bias.as_ref())
+        let y = curate_ops::linear(x, &self.weight.to_dtype(x.dtype())?, bias.as_ref())?;
+        self.adapters.iter().try_fold(y, |y, adapter| y + adapter.forward(x)?)
     }
 }
 

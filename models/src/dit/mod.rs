@@ -133,6 +133,7 @@ impl Transformer3d {
             let is_own = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
             let own = params.trained().filter(|(name, _)| is_own(name));
             layer.vars = own.map(|(_, var)| var.clone()).collect();
+            layer.vars.extend(params.adapter_vars(is_own));
         }
         Ok(network)
     }

@@ -27,6 +27,13 @@ pub enum Init {
     },
 }
 
+/// The sequence of random numbers that belongs to a name. FNV-1a: short, and the same for ever.
+pub(crate) fn stream(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 impl Init {
     /// What PyTorch draws for weights and biases of linear and convolution layers: uniform within
     /// `1 / sqrt(inputs)`, where `inputs` are the numbers that one output is a sum of.
@@ -43,11 +50,7 @@ impl Init {
 
     /// The tensor of this name.
     pub(super) fn tensor(self, seed: u64, name: &str, shape: &[usize]) -> Result<Tensor> {
-        // FNV-1a: short, and the same for ever.
-        let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let mut rng = Rng::with_stream(seed, stream);
+        let mut rng = Rng::with_stream(seed, stream(name));
         let (dtype, device) = (DType::F32, &Device::Cpu);
         match self {
             Self::Zeros => Tensor::zeros(shape, dtype, device),

@@ -8,9 +8,9 @@ use crate::Misfit;
 /// Where a part of a network asks for its tensors: all names begin with the part's own.
 #[derive(Debug)]
 pub struct Scope<'a> {
-    params: &'a mut Params,
+    pub(super) params: &'a mut Params,
     /// Ends with a dot, or is empty.
-    prefix: String,
+    pub(super) prefix: String,
 }
 
 impl<'a> Scope<'a> {
