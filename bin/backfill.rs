@@ -13,7 +13,7 @@ use std::{
 };
 
 use curate_pipeline::{FrameNeed, Plan, RunError, Score, Sink, UnitResult};
-use curate_schemas::{Clip, UnitId, UnitRow, columns as c};
+use curate_schemas::{Clip, Kind, UnitId, UnitRow, columns as c};
 use curate_stages::scenes::Replay;
 use curate_store::{Changes, Lease, Store, StoreError};
 use tokio::runtime::Handle;
@@ -181,8 +181,11 @@ pub(crate) fn plan(plan: &Plan, needs: &Needs, store: &Store, runtime: &Handle) 
 }
 
 async fn clips_of(store: &Store, unit: &UnitId) -> Result<Vec<Clip>, StoreError> {
-    let columns = curate_schemas::columns::CLIPS.columns.iter().map(|spec| spec.name);
-    let columns: Vec<&str> = columns.filter(|name| *name != c::VIDEO.name()).collect();
+    let columns = curate_schemas::columns::CLIPS.columns.iter();
+    let columns: Vec<&str> = columns
+        .filter(|spec| !matches!(spec.kind, Kind::Blob | Kind::Large))
+        .map(|spec| spec.name)
+        .collect();
     let filter = format!("{} = '{unit}'", c::UNIT_ID.name());
     let mut found = Vec::new();
     let mut clips = store.clips(&columns, Some(&filter)).await?;

@@ -140,7 +140,7 @@ fn column_array<'a>(
         Kind::F32 => build!(Float32Builder::new(), F32, v => *v),
         Kind::F64 => build!(Float64Builder::new(), F64, v => *v),
         Kind::Binary => build!(BinaryBuilder::new(), Bytes, v => v),
-        Kind::Blob => build!(LargeBinaryBuilder::new(), Bytes, v => v),
+        Kind::Blob | Kind::Large => build!(LargeBinaryBuilder::new(), Bytes, v => v),
         Kind::Timestamp => build!(
             TimestampMicrosecondBuilder::new().with_timezone("UTC"), Timestamp, v => v.0
         ),
@@ -204,7 +204,7 @@ fn cell(kind: Kind, array: &ArrayRef, index: usize) -> Value {
         Kind::F32 => Value::F32(array.as_primitive::<Float32Type>().value(index)),
         Kind::F64 => Value::F64(array.as_primitive::<Float64Type>().value(index)),
         Kind::Binary => Value::Bytes(array.as_binary::<i32>().value(index).to_vec()),
-        Kind::Blob => Value::Bytes(array.as_binary::<i64>().value(index).to_vec()),
+        Kind::Blob | Kind::Large => Value::Bytes(array.as_binary::<i64>().value(index).to_vec()),
         Kind::Timestamp => {
             Value::Timestamp(Micros(array.as_primitive::<TimestampMicrosecondType>().value(index)))
         }
@@ -236,7 +236,9 @@ mod tests {
             Kind::U64 => any::<u64>().prop_map(Value::U64).boxed(),
             Kind::F32 => any::<f32>().prop_map(Value::F32).boxed(),
             Kind::F64 => any::<f64>().prop_map(Value::F64).boxed(),
-            Kind::Binary | Kind::Blob => vec(any::<u8>(), 0..40).prop_map(Value::Bytes).boxed(),
+            Kind::Binary | Kind::Blob | Kind::Large => {
+                vec(any::<u8>(), 0..40).prop_map(Value::Bytes).boxed()
+            }
             Kind::Timestamp => any::<i64>().prop_map(|t| Value::Timestamp(Micros(t))).boxed(),
             Kind::Utf8List => vec("\\PC{0,6}", 0..4).prop_map(Value::Utf8List).boxed(),
             Kind::Vector(len) => {

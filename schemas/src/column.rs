@@ -29,6 +29,9 @@ pub enum Kind {
     /// Bytes kept beside the row and read on request (the clip itself); the store turns this into
     /// a Lance blob column.
     Blob,
+    /// Bytes in a data file of their own that only those who ask for them read (what trainers cache).
+    /// Unlike a blob's they can be replaced alone; SQL does not see them.
+    Large,
     /// A list of words.
     Utf8List,
     /// A vector of this many 32-bit floats.
@@ -50,7 +53,7 @@ impl Kind {
             Self::F32 => DataType::Float32,
             Self::F64 => DataType::Float64,
             Self::Binary => DataType::Binary,
-            Self::Blob => DataType::LargeBinary,
+            Self::Blob | Self::Large => DataType::LargeBinary,
             Self::Utf8List => DataType::List(Field::new("item", DataType::Utf8, true).into()),
             Self::Vector(len) => {
                 DataType::FixedSizeList(Field::new("item", DataType::Float32, true).into(), len)
@@ -77,7 +80,7 @@ pub enum Value {
     F32(f32),
     /// See [`Kind::F64`].
     F64(f64),
-    /// See [`Kind::Binary`] and [`Kind::Blob`].
+    /// See [`Kind::Binary`], [`Kind::Blob`] and [`Kind::Large`].
     Bytes(Vec<u8>),
     /// See [`Kind::Utf8List`].
     Utf8List(Vec<String>),

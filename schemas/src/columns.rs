@@ -7,7 +7,7 @@
 use crate::column::{Kind, Micros, table};
 
 /// Version of the schema that a new table gets; each column says in which version it appeared.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Length of the embedding vector: CLIP ViT-L/14's joint space.
 pub const EMBEDDING_LEN: i32 = 768;
@@ -202,6 +202,18 @@ table! {
 
     /// The manifest's other columns for this source, as a JSON object.
     EXTRA: String = "extra", Kind::Utf8, unit "JSON", by "split", since 1;
+
+    /// What the Slice VAE's encoder made of the clip: means and logarithms of variances of its
+    /// latents, `[2 x channels, frames, height, width]`, little endian.
+    LATENTS: Vec<u8> = "latents", Kind::Large, unit "", by "encode", since 2;
+    /// How `latents` were made: hash of the VAE, size, frames, shape and type of the numbers.
+    LATENTS_KEY: String = "latents_key", Kind::Utf8, unit "JSON", by "encode", since 2;
+    /// What the text encoder made of the captions and of the empty caption, one after the other:
+    /// `[tokens, channels]` each, 16-bit floats, little endian, without padding.
+    TEXT_TOKENS: Vec<u8> = "text_tokens", Kind::Large, unit "", by "encode", since 2;
+    /// How `text_tokens` were made: hash of the encoder, tokens a text is cut to, and for each caption
+    /// its column, hash and number of tokens.
+    TEXT_KEY: String = "text_key", Kind::Utf8, unit "JSON", by "encode", since 2;
 }
 
 /// Columns that differ between two runs over the same data, and so say nothing about it.

@@ -15,6 +15,7 @@ fn kind_name(kind: Kind) -> String {
         Kind::F64 => "float64".to_owned(),
         Kind::Binary => "bytes".to_owned(),
         Kind::Blob => "blob".to_owned(),
+        Kind::Large => "large bytes, not in SQL".to_owned(),
         Kind::Utf8List => "list of text".to_owned(),
         Kind::Vector(len) => format!("vector of {len} float32"),
         Kind::Timestamp => "timestamp".to_owned(),

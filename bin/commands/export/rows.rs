@@ -7,8 +7,14 @@ use curate_schemas::{
 };
 use serde_json::{Map, Value as Json};
 
-/// Columns that are no metadata: bytes, and a vector as long as everything else together.
-const LEFT_OUT: [&str; 3] = [c::VIDEO.name(), c::THUMB.name(), c::EMBEDDING.name()];
+/// Columns that are no metadata: bytes, tensors, and a vector as long as everything else together.
+const LEFT_OUT: [&str; 5] = [
+    c::VIDEO.name(),
+    c::THUMB.name(),
+    c::EMBEDDING.name(),
+    c::LATENTS.name(),
+    c::TEXT_TOKENS.name(),
+];
 
 /// The columns of an exported row.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use curate_models::{
-    WeightsError, diffusion::DiffusionError, dit::TransformerError, encoders::EncoderError,
+    WeightsError, diffusion::DiffusionError, dit::TransformerError, encoders::EncoderError, generate::GenerateError, lora::LoraError,
     params::ParamsError, vae::VaeError,
 };
 
@@ -96,6 +96,15 @@ pub enum TrainError {
     /// Noise, losses or samplers fail.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
+    /// A model's folder cannot be read or written, or a preview not be made.
+    #[error(transparent)]
+    Model(#[from] GenerateError),
+    /// Adapters do not fit the network, or cannot be written.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
     /// candle failed, usually for want of memory.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -114,6 +123,10 @@ impl TrainError {
     /// Whether the user's file or arguments are at fault, so that running again changes nothing.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Config { .. } | Self::OtherRun { .. } | Self::NothingTrained { .. })
+        match self {
+            Self::Config { .. } | Self::OtherRun { .. } | Self::NothingTrained { .. } => true,
+            Self::Data(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }

@@ -32,6 +32,7 @@ mod ledger;
 mod maintain;
 mod meta;
 mod open;
+mod pinned;
 mod query;
 mod read;
 mod receipt;
@@ -42,6 +43,7 @@ mod search;
 mod stage;
 #[cfg(test)]
 mod testing;
+mod upgrade;
 
 pub use commit::Outcome;
 pub use error::{Pending, Result, StoreError};
@@ -54,6 +56,7 @@ pub use ledger::{LedgerEntry, Mode};
 pub use maintain::{CompactOptions, Compacted};
 pub use meta::TableMeta;
 pub use open::Store;
+pub use pinned::{Pinned, PinnedRows};
 pub use query::{Query, Rows};
 pub use receipt::{Receipt, StagedFile};
 pub use recover::Recovered;

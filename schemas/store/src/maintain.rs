@@ -107,11 +107,13 @@ impl Store {
             for mut task in plan.compaction_tasks() {
                 let blobs =
                     task.task.fragments.iter().filter_map(|part| sizes.get(&part.id)).flatten();
-                let blobs: Vec<u64> = blobs.copied().collect();
+                // What lies in the rows themselves, latents for instance, is in memory with them.
+                let mut blobs: Vec<u64> = blobs.copied().collect();
+                let share = data_bytes(&task.task.fragments) / (blobs.len() as u64).max(1);
+                blobs.iter_mut().for_each(|bytes| *bytes += share);
                 let rows = batch_rows(&blobs, options.batch_bytes);
                 report.batch_rows = Some(report.batch_rows.map_or(rows, |least| least.min(rows)));
-                report.bytes_rewritten +=
-                    blobs.iter().sum::<u64>() + data_bytes(&task.task.fragments);
+                report.bytes_rewritten += blobs.iter().sum::<u64>();
                 task.options.batch_size = Some(rows);
                 done.push(Box::pin(task.execute(&clips)).await.at("compact", &path)?);
             }

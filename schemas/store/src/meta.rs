@@ -14,7 +14,7 @@ const SPLIT_ID: &str = "curate.split_id";
 const SPLIT: &str = "curate.split";
 pub(crate) const JUDGE: &str = "curate.judge";
 const VERSION: &str = "curate.version";
-const SCHEMA: &str = "curate.schema_version";
+pub(crate) const SCHEMA: &str = "curate.schema_version";
 
 /// How the clips of a table were made and judged.
 #[derive(Clone, Debug, PartialEq)]

@@ -84,7 +84,7 @@ impl Store {
         })
     }
 
-    /// Opens the table in `out`.
+    /// Opens the table in `out`. One that an earlier `curate` made gets the columns that it lacks, empty.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is none, [`StoreError::Meta`] when something else is
@@ -98,8 +98,16 @@ impl Store {
             let session = session();
             let clips = load(&layout.clips(), &session).await?;
             let units = load(&layout.units(), &session).await?;
-            TableMeta::parse(&layout.clips(), clips.metadata())?;
-            Ok(Self { layout, clips, units })
+            let store = Self { layout, clips, units };
+            match TableMeta::parse(&store.layout.clips(), store.clips.metadata()) {
+                Err(StoreError::SchemaVersion { found, expected, .. })
+                    if (1..expected).contains(&found) =>
+                {
+                    store.upgrade().await?;
+                }
+                parsed => drop(parsed?),
+            }
+            Ok(store)
         })
     }
 

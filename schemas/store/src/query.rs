@@ -4,12 +4,14 @@
 //! committing. Only reading statements are accepted. In `clips` the column `video` is replaced by
 //! `video_bytes`, its size: SQL over the bytes themselves would read the whole table's video for
 //! one careless `select *`, and the descriptor that Lance gives instead (a struct of offsets)
-//! means nothing to a reader. The bytes of one clip are [`Store::video`].
+//! means nothing to a reader. The bytes of one clip are [`Store::video`]. What trainers cached is left out
+//! altogether; how it was made can be asked for.
 
 use std::{pin::Pin, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use curate_schemas::{
+    Kind,
     columns::{CLIPS, VIDEO},
     units::UNITS,
 };
@@ -21,12 +23,13 @@ use datafusion::{
     },
     functions::core::expr_fn::get_field,
     physical_plan::SendableRecordBatchStream,
-    prelude::{SessionConfig, ident},
+    prelude::{SessionConfig, ident, lit},
+    scalar::ScalarValue,
 };
 use futures::{Stream, StreamExt as _};
 use lance::{Dataset, datafusion::LanceTableProvider, datatypes::BlobHandling};
 
-use crate::{Pending, Result, Store, StoreError};
+use crate::{Pending, Result, Store, StoreError, schema};
 
 /// Memory for sorts, joins and groups; what needs more goes to disk or fails, and never takes the
 /// machine down.
@@ -149,13 +152,19 @@ fn context(clips: Dataset, units: Dataset) -> std::result::Result<SessionContext
         UNITS.name,
         Arc::new(LanceTableProvider::new(Arc::new(units), false, false)),
     )?;
+    // A version from before a column was thought of: null, so that a query means the same everywhere.
+    let names: Vec<&str> = CLIPS.columns.iter().map(|spec| spec.name).collect();
+    let known = schema::known(&clips, &names);
     let clips = LanceTableProvider::new(Arc::new(clips), false, false)
         .with_blob_handling(BlobHandling::BlobsDescriptions);
-    let columns = CLIPS.columns.iter().map(|spec| {
+    let columns = CLIPS.columns.iter().filter(|spec| spec.kind != Kind::Large).map(|spec| {
         if spec.name == VIDEO.name() {
             get_field(ident(spec.name), "size").alias("video_bytes")
-        } else {
+        } else if known.contains(&spec.name) {
             ident(spec.name)
+        } else {
+            lit(ScalarValue::try_new_null(&spec.kind.data_type()).unwrap_or(ScalarValue::Null))
+                .alias(spec.name)
         }
     });
     let view = context.read_table(Arc::new(clips))?.select(columns.collect::<Vec<_>>())?;
@@ -208,7 +217,8 @@ mod tests {
         let names: Vec<String> =
             rows.schema().fields().iter().map(|field| field.name().clone()).collect();
         assert!(names.contains(&"video_bytes".to_owned()) && !names.contains(&"video".to_owned()));
-        assert_eq!(names.len(), CLIPS.columns.len());
+        let large = CLIPS.columns.iter().filter(|spec| spec.kind == Kind::Large).count();
+        assert_eq!(names.len(), CLIPS.columns.len() - large);
         let batch = rows.next_batch().await.unwrap().unwrap();
         assert_eq!(batch.num_columns(), names.len());
         let sizes = text(&query, "select video_bytes from clips order by start_pts").await;

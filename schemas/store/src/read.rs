@@ -12,10 +12,14 @@ use curate_schemas::{
 };
 use lance::{Dataset, dataset::ROW_ID};
 
-use crate::{Pending, Result, Store, error::At as _, schema::plain_columns};
+use crate::{
+    Pending, Result, Store,
+    error::At as _,
+    schema::{known, plain_columns},
+};
 
 impl Store {
-    /// A clip, without its bytes; `None` when there is none with this id.
+    /// A clip, without its bytes and what trainers cached; `None` when there is none with this id.
     ///
     /// # Errors
     /// When the clips cannot be read.
@@ -56,7 +60,7 @@ impl Store {
             let path = self.layout().clips();
             let clips = Arc::new(self.clips_at(version).await?);
             let mut scan = clips.scan();
-            scan.project(&plain_columns(&CLIPS)).at("read", &path)?;
+            scan.project(&known(&clips, &plain_columns(&CLIPS))).at("read", &path)?;
             scan.with_row_id();
             let quoted: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
             let filter = format!("{} in ({})", CLIP_ID.name(), quoted.join(", "));
@@ -115,6 +119,8 @@ pub(crate) fn row_ids(batch: &RecordBatch) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use curate_schemas::columns::LATENTS;
+
     use super::*;
     use crate::testing::{Table, clip_id};
 
@@ -127,10 +133,12 @@ mod tests {
         for mut clip in clips {
             let id = clip_id(&clip);
             let video = clip.take(VIDEO);
+            clip.take(LATENTS);
             assert_eq!(table.store.clip(&id).await.unwrap(), Some(clip));
             assert_eq!(table.store.video(&id).await.unwrap(), video);
         }
         let mut whole = table.full_clips();
+        whole.iter_mut().for_each(|clip| drop(clip.take(LATENTS)));
         whole.reverse();
         let ids: Vec<ClipId> = whole.iter().map(clip_id).collect();
         assert_eq!(table.store.whole_clips(None, &ids).await.unwrap(), whole);

@@ -183,7 +183,7 @@ impl Store {
             let path = self.layout().clips();
             let clips = self.clips_at(version).await?;
             let mut scan = clips.scan();
-            scan.project(columns).at("read", &path)?;
+            scan.project(&schema::known(&clips, columns)).at("read", &path)?;
             if let Some(filter) = filter {
                 scan.filter(filter).at("read", &path)?;
             }

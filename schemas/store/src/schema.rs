@@ -23,7 +23,7 @@ use curate_schemas::{
     columns::{CLIPS, VIDEO},
     units::{UNIT_ID, UNITS},
 };
-use lance::{BlobFieldOptions, blob_field_with_options};
+use lance::{BlobFieldOptions, Dataset, blob_field_with_options};
 
 /// Blobs up to this size lie in the data file: fewer than a page read apart.
 const INLINE_BYTES: usize = 16 << 10;
@@ -55,9 +55,15 @@ pub(crate) fn lance_schema(table: &'static Table) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<Field>>()))
 }
 
-/// The names of a table's columns that hold no blob, in order.
+/// The names of a table's columns that are read with the row, in order.
 pub(crate) fn plain_columns(table: &'static Table) -> Vec<&'static str> {
-    table.columns.iter().filter(|spec| spec.kind != Kind::Blob).map(|spec| spec.name).collect()
+    let is_plain = |kind| !matches!(kind, Kind::Blob | Kind::Large);
+    table.columns.iter().filter(|spec| is_plain(spec.kind)).map(|spec| spec.name).collect()
+}
+
+/// Those of some columns that a version has: one written by an earlier `curate` may lack the newest.
+pub(crate) fn known<'a>(dataset: &Dataset, columns: &[&'a str]) -> Vec<&'a str> {
+    columns.iter().copied().filter(|name| dataset.schema().field(name).is_some()).collect()
 }
 
 /// Clips as a batch for Lance. The bytes are moved into place, not copied again: a batch of clips

@@ -149,7 +149,8 @@ impl Table {
                 .with(columns::PHASH, u64::MAX - number as u64)
                 .with(columns::CAPTION_FLAGS, vec!["refusal".to_owned(), "ü".to_owned()])
                 .with(columns::EMBEDDING, vec![0.5; EMBEDDING_LEN as usize])
-                .with(columns::CAPTION, "it's a \"caption\"\n".to_owned());
+                .with(columns::CAPTION, "it's a \"caption\"\n".to_owned())
+                .with(columns::LATENTS, vec![number as u8; 40_000]);
             clip.put(
                 columns::VIDEO,
                 bytes.map(|bytes| (0..bytes).map(|i: usize| i as u8).collect()),

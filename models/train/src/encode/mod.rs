@@ -1,1 +1,5 @@
 //! Latents and text embeddings, made once and kept in the table.
+
+mod hash;
+
+pub use self::hash::{hash_text_encoder, hash_vae};

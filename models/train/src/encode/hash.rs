@@ -1,0 +1,94 @@
+//! Names of encoders by content: what was cached with one is not used with another.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use curate_models::encoders::TextFiles;
+
+use crate::data::DataError;
+
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 20;
+
+fn feed(hasher: &mut blake3::Hasher, path: &Path) -> Result<(), DataError> {
+    let read = |hasher: &mut blake3::Hasher| -> io::Result<()> {
+        let mut file = File::open(path)?;
+        hasher.update(&file.metadata()?.len().to_le_bytes());
+        let mut piece = vec![0; PIECE];
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(()),
+                bytes => hasher.update(&piece[..bytes]),
+            };
+        }
+    };
+    read(hasher).map_err(|source| DataError::Read { path: path.to_owned(), source })
+}
+
+/// The name of a VAE: 32 hexadecimal digits of the BLAKE3 hash of its checkpoint, and of the
+/// `config.json` beside it if there is one. Where it lies does not matter.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_vae(checkpoint: &Path) -> Result<String, DataError> {
+    let mut hasher = blake3::Hasher::new();
+    feed(&mut hasher, checkpoint)?;
+    let config = checkpoint.with_file_name("config.json");
+    if config.is_file() {
+        feed(&mut hasher, &config)?;
+    }
+    Ok(name(&hasher))
+}
+
+/// The name of a text encoder: of its configuration, weights and vocabulary.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn hash_text_encoder(files: &TextFiles) -> Result<String, DataError> {
+    let mut hasher = blake3::Hasher::new();
+    for file in [&files.config, &files.weights, &files.tokenizer] {
+        feed(&mut hasher, file)?;
+    }
+    Ok(name(&hasher))
+}
+
+fn name(hasher: &blake3::Hasher) -> String {
+    let mut name = hasher.finalize().to_hex().to_string();
+    name.truncate(32);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_of_the_content_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let one = hash_vae(&write("a/vae.safetensors", b"weights")).unwrap();
+        assert_eq!(one.len(), 32);
+        assert_eq!(hash_vae(&write("b/other.safetensors", b"weights")).unwrap(), one);
+        assert_ne!(hash_vae(&write("c/vae.safetensors", b"others")).unwrap(), one);
+        write("b/config.json", b"{}");
+        assert_ne!(hash_vae(&folder.path().join("b/other.safetensors")).unwrap(), one);
+        let absent = hash_vae(&folder.path().join("none")).unwrap_err();
+        assert!(absent.to_string().contains("none"), "{absent}");
+        // What ends one file and begins the next is told apart.
+        let files = |a: &[u8], b: &[u8]| TextFiles {
+            config: write("t/config.json", a),
+            weights: write("t/w", b),
+            tokenizer: write("t/t", b"t"),
+        };
+        let first = hash_text_encoder(&files(b"ab", b"c")).unwrap();
+        assert_ne!(hash_text_encoder(&files(b"a", b"bc")).unwrap(), first);
+    }
+}
