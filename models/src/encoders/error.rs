@@ -1,12 +1,12 @@
-//! What can go wrong with text encoders.
+//! What can go wrong with encoders.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::params::ParamsError;
+use crate::{InputError, params::ParamsError};
 
-/// Why a text encoder could not be opened or run.
+/// Why an encoder could not be opened or run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EncoderError {
@@ -19,7 +19,7 @@ pub enum EncoderError {
         source: std::io::Error,
     },
     /// A configuration is not one of an encoder that is built here.
-    #[error("`{path}` is not the configuration of a text encoder: {problem}")]
+    #[error("`{path}` is not the configuration of an encoder that is built here: {problem}")]
     Config {
         /// The file.
         path: PathBuf,
@@ -50,6 +50,9 @@ pub enum EncoderError {
         /// What is wrong.
         problem: String,
     },
+    /// Bytes that are not a picture.
+    #[error(transparent)]
+    Picture(#[from] InputError),
     /// The tensors do not fit the network.
     #[error(transparent)]
     Params(#[from] ParamsError),

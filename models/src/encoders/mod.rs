@@ -1,4 +1,4 @@
-//! Text encoders: captions to the tokens that the transformer attends to.
+//! Encoders: captions to the tokens that the transformer attends to, and a guiding image to its embedding.
 //!
 //! T5 for the published models, MiniLM (one wheel, 90 MB, no network) for the small presets. Which
 //! one a folder holds, its `config.json` says. Captions are cleaned here ([`clean_caption`]), so
@@ -9,6 +9,7 @@
 
 mod bert;
 mod clean;
+mod clip;
 mod error;
 mod html;
 mod t5;
@@ -32,7 +33,11 @@ use crate::{
     params::{Params, ParamsError, Role},
 };
 
-pub use self::{clean::clean_caption, error::EncoderError};
+pub use self::{
+    clean::clean_caption,
+    clip::{ClipVision, ClipVisionConfig, Picture},
+    error::EncoderError,
+};
 
 /// Tokens per text in the published models.
 pub const TEXT_TOKENS: usize = 120;
