@@ -79,16 +79,32 @@ impl Decoder {
         view: View,
         time: &mut Time<'_>,
     ) -> candle_core::Result<Tensor> {
+        let x = self.features(z, view, time)?;
+        self.last(&x, time)
+    }
+
+    /// All but the last convolution.
+    pub(super) fn features(
+        &self,
+        z: &Tensor,
+        view: View,
+        time: &mut Time<'_>,
+    ) -> candle_core::Result<Tensor> {
         let z = self.post_quant.forward(z, time)?;
         let x = self.mid.forward(&self.conv_in.forward(&z, time)?, time)?;
         let x = match (view.before, view.count == x.dim(2)?) {
             (0, true) => x,
             (before, _) => x.narrow(2, before, view.count)?.contiguous()?,
         };
-        self.finish(x, time)
+        self.double(x, time)
     }
 
-    fn finish(&self, mut x: Tensor, time: &mut Time<'_>) -> candle_core::Result<Tensor> {
+    /// The last convolution, to pixels.
+    pub(super) fn last(&self, x: &Tensor, time: &mut Time<'_>) -> candle_core::Result<Tensor> {
+        self.conv_out.forward(x, time)
+    }
+
+    fn double(&self, mut x: Tensor, time: &mut Time<'_>) -> candle_core::Result<Tensor> {
         for block in &self.blocks {
             for layer in &block.layers {
                 x = layer.forward(&x, time)?;
@@ -97,6 +113,6 @@ impl Decoder {
                 x = upsampler.forward(&x, time)?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward_silu(&x)?, time)
+        self.norm_out.forward_silu(&x)
     }
 }

@@ -15,11 +15,13 @@ mod blocks;
 mod carry;
 mod config;
 mod conv;
+mod cut;
 mod decoder;
 pub mod discriminator;
 mod encoder;
 mod error;
 pub mod inflate;
+pub mod lpips;
 pub mod parity;
 mod posterior;
 mod published;
@@ -44,6 +46,7 @@ pub use self::{
     carry::Carry,
     config::{Chunking, MidAttention, NormOver, Resample, Tiling, VaeConfig},
     conv::Time,
+    cut::{Cut, Join},
     error::VaeError,
     posterior::Posterior,
     scaling::ScalingMeter,
@@ -53,9 +56,6 @@ pub use self::{
 };
 use self::{decoder::Decoder, encoder::Encoder, recompute::Recompute, tiles::Tiles};
 
-/// The key of a checkpoint's header under which [`SliceVae::save`] keeps the configuration.
-const CONFIG_NOTE: &str = "vae_config";
-
 /// A Slice VAE with its weights.
 #[derive(Debug)]
 pub struct SliceVae {
@@ -64,6 +64,8 @@ pub struct SliceVae {
     decoder: Arc<Decoder>,
     /// Where passes leave gradients that are run again in backward; `None`: all is kept.
     recompute: Option<Recompute>,
+    /// Where passes of the decoder are cut; `None`: nowhere.
+    cut: Option<Cut>,
 }
 
 impl SliceVae {
@@ -76,7 +78,7 @@ impl SliceVae {
         config.check()?;
         let encoder = Arc::new(Encoder::new(scope, config)?);
         let decoder = Arc::new(Decoder::new(scope, config)?);
-        Ok(Self { config: config.clone(), encoder, decoder, recompute: None })
+        Ok(Self { config: config.clone(), encoder, decoder, recompute: None, cut: None })
     }
 
     /// The same network for training in less memory: of each pass (a slice, or one tile of it) only
@@ -91,8 +93,28 @@ impl SliceVae {
             encoder: Arc::clone(&self.encoder),
             decoder: Arc::clone(&self.decoder),
             recompute: Some(Recompute::new(params, sink)),
+            cut: self.cut.clone(),
         }
     }
+
+    /// The same network with its graph cut before the decoder's last convolution: gradients of what
+    /// is made of decoded frames end at the leaves that are left in `cut`, one for each pass.
+    #[must_use]
+    pub fn cut(&self, cut: &Cut) -> Self {
+        Self {
+            config: self.config.clone(),
+            encoder: Arc::clone(&self.encoder),
+            decoder: Arc::clone(&self.decoder),
+            recompute: self.recompute.clone(),
+            cut: Some(cut.clone()),
+        }
+    }
+
+    /// The key of a checkpoint's header under which [`SliceVae::save`] keeps the configuration.
+    pub const CONFIG_NOTE: &str = "vae_config";
+
+    /// The name of the weight that [`SliceVae::cut`] leaves behind the cut.
+    pub const LAST_WEIGHT: &str = "decoder.conv_out.weight";
 
     /// What it is made of.
     #[must_use]
@@ -106,7 +128,7 @@ impl SliceVae {
     /// # Errors
     /// When what is there is no configuration.
     pub fn stored_config(weights: &Weights) -> Result<Option<VaeConfig>, VaeError> {
-        weights.note(CONFIG_NOTE).map(VaeConfig::from_json).transpose()
+        weights.note(Self::CONFIG_NOTE).map(VaeConfig::from_json).transpose()
     }
 
     /// Writes a checkpoint with its configuration, the scaling factor among it.
@@ -114,7 +136,7 @@ impl SliceVae {
     /// # Errors
     /// Those of [`Params::save`].
     pub fn save(config: &VaeConfig, params: &Params, path: &Path) -> Result<(), ParamsError> {
-        params.save(path, &[(CONFIG_NOTE, &config.to_json())])
+        params.save(path, &[(Self::CONFIG_NOTE, &config.to_json())])
     }
 
     /// Encodes a whole video, `[B, 3, T, H, W]`.

@@ -36,6 +36,14 @@ impl Span {
             }
         }
     }
+
+    /// The same for layers behind those that [`Span::time`] was for.
+    pub(super) fn later(self, carry: &mut Carry) -> Time<'_> {
+        match self {
+            Self::Carried => Time::Carried(carry),
+            _ => self.time(carry),
+        }
+    }
 }
 
 /// A pass of the encoder.

@@ -12,6 +12,7 @@ use candle_core::Tensor;
 use super::{
     SliceVae, VaeError,
     carry::Carry,
+    conv::Time,
     decoder::View,
     recompute,
     slices::{DecoderPass, EncoderPass},
@@ -190,9 +191,15 @@ impl Session for Decoding<'_> {
             let frames = self.vae.decoder_tiles().run(&z, |tile, z| {
                 let decoder = Arc::clone(&self.vae.decoder);
                 let carry = carries.of(tile);
-                recompute::pass(self.vae.recompute.as_ref(), z, (span, carry), move |z, time| {
-                    decoder.forward(z, view, time)
-                })
+                let recompute = self.vae.recompute.as_ref();
+                let Some(cut) = &self.vae.cut else {
+                    return recompute::pass(recompute, z, (span, carry), move |z, time| {
+                        decoder.forward(z, view, time)
+                    });
+                };
+                let run = move |z: &Tensor, time: &mut Time<'_>| decoder.features(z, view, time);
+                let features = recompute::pass(recompute, z, (span, &mut *carry), run)?;
+                self.vae.decoder.last(&cut.at(features)?, &mut span.later(carry))
             })?;
             ready.push(frames);
             self.done += latents;

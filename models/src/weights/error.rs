@@ -17,10 +17,7 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// The file is neither of the two formats.
-    #[error(
-        "{origin} is neither a safetensors file nor a PyTorch file of version 1.6 or newer \
-             (`torch.save` of an old file writes a new one): {source}"
-    )]
+    #[error("{origin} is neither a safetensors file nor a PyTorch file: {source}")]
     Format {
         /// The file.
         origin: String,

@@ -1,7 +1,8 @@
 //! Checkpoints: tensors by name, from `.safetensors` files and PyTorch's `.pth` files.
 //!
 //! A `.pth` file is a zip archive with a pickle that describes the tensors and one member of bytes
-//! for each storage. The pickle is read as data (`pickle.rs`) and never executed.
+//! for each storage; before version 1.6 it was a row of pickles with the storages behind them
+//! (`legacy.rs`). Pickles are read as data (`pickle.rs`) and never executed.
 //!
 //! Only names and places are kept; a tensor is read when it is asked for, so the peak is one tensor
 //! more than what the network itself keeps. Decided against `candle`'s reader of pickles: it would
@@ -9,6 +10,7 @@
 //! and into every build of the stages.
 
 mod error;
+mod legacy;
 mod pickle;
 mod torch;
 
@@ -104,9 +106,12 @@ impl Weights {
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let io = |source| WeightsError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
-        let mut magic = [0; 4];
-        let is_zip = file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"PK\x03\x04";
-        if is_zip {
+        let begins_with = |magic: &[u8]| {
+            let mut first = vec![0; magic.len()];
+            file.read_exact_at(&mut first, 0).is_ok() && first == magic
+        };
+        let is_legacy = begins_with(&legacy::MAGIC);
+        if begins_with(b"PK\x03\x04") {
             let (file, entries) = torch::open(path)?;
             return Ok(Self {
                 origin: path.display().to_string(),
@@ -124,7 +129,10 @@ impl Weights {
             entries: BTreeMap::new(),
             notes: BTreeMap::new(),
         };
-        weights.index(length)?;
+        match &weights.bytes {
+            Bytes::File(file) if is_legacy => weights.entries = legacy::list(file, length, path)?,
+            _ => weights.index(length)?,
+        }
         Ok(weights)
     }
 

@@ -24,8 +24,24 @@ pub(super) struct Tensor {
     pub(super) strides: Vec<usize>,
 }
 
-/// The tensors of a state dict; also of one under `state_dict` or `model` in a larger dictionary.
-pub(super) fn tensors(pickle: &[u8]) -> Result<BTreeMap<String, Tensor>, PickleError> {
+/// A list of names, and how many bytes it takes.
+pub(super) fn names(pickle: &[u8]) -> Result<(Vec<String>, usize), PickleError> {
+    let mut machine = Machine { pickle, ..Machine::default() };
+    let mut names = Vec::new();
+    if let Value::Node(at) = machine.run()?
+        && let Node::Sequence(items) = &machine.nodes[at]
+    {
+        names.extend(items.iter().filter_map(|item| match item {
+            Value::Text(name) => Some(name.to_string()),
+            _ => None,
+        }));
+    }
+    Ok((names, machine.at))
+}
+
+/// The tensors of a state dict, and how many bytes the pickle takes; also of one under `state_dict` or
+/// `model` in a larger dictionary.
+pub(super) fn state_dict(pickle: &[u8]) -> Result<(BTreeMap<String, Tensor>, usize), PickleError> {
     let mut machine = Machine { pickle, ..Machine::default() };
     let root = machine.run()?;
     let of = |value: &Value| {
@@ -47,7 +63,8 @@ pub(super) fn tensors(pickle: &[u8]) -> Result<BTreeMap<String, Tensor>, PickleE
         };
         under("state_dict").or_else(|| under("model"))
     };
-    of(&root).or_else(inner).ok_or(PickleError::NoTensors)
+    let tensors = of(&root).or_else(inner).ok_or(PickleError::NoTensors)?;
+    Ok((tensors, machine.at))
 }
 
 #[derive(Clone, Debug)]
@@ -142,6 +159,11 @@ impl Machine<'_> {
             b'X' => {
                 let length = u32::from_le_bytes(self.take()?);
                 self.text(length as usize)?
+            }
+            // Python 2's.
+            b'U' => {
+                let length = self.take::<1>()?[0];
+                self.text(length.into())?
             }
             0x8c => {
                 let length = self.take::<1>()?[0];

@@ -10,6 +10,23 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 #[test]
+fn a_file_of_an_old_version_reads_as_one_of_a_new() {
+    let old = Weights::open(&fixture("state_dict_legacy.pth")).unwrap();
+    let twin = Weights::open(&fixture("state_dict.safetensors")).unwrap();
+    for name in twin.names() {
+        assert_eq!(old.shape(name), twin.shape(name), "{name}");
+        assert_eq!(old.f32(name).unwrap(), twin.f32(name).unwrap(), "{name}");
+    }
+    let whole = std::fs::read(fixture("state_dict_legacy.pth")).unwrap();
+    // Cut off anywhere, it is an error that names the file, and no panic.
+    for length in (0..whole.len()).step_by(7) {
+        let (_folder, path) = file("old.pth", &whole[..length]);
+        let error = Weights::open(&path).unwrap_err().to_string();
+        assert!(error.contains("old.pth"), "{error}");
+    }
+}
+
+#[test]
 fn a_pth_file_reads_as_its_safetensors_twin() {
     let torch = Weights::open(&fixture("state_dict.pth")).unwrap();
     let twin = Weights::open(&fixture("state_dict.safetensors")).unwrap();
@@ -113,13 +130,13 @@ fn tensors_stay_within_their_storage() {
 fn a_pickle_that_would_run_something_does_nothing() {
     // `os.system("true")` beside nothing else, as a pickle would call it.
     let pickle = b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.";
-    let error = pickle::tensors(pickle).unwrap_err();
+    let error = pickle::state_dict(pickle).unwrap_err();
     assert!(matches!(error, PickleError::NoTensors), "{error}");
     // Nested deeper than any stack.
     let mut deep = b"\x80\x02N".to_vec();
     deep.extend(std::iter::repeat_n(0x85, 1_000_000));
     deep.push(b'.');
-    assert!(matches!(pickle::tensors(&deep), Err(PickleError::NoTensors)));
+    assert!(matches!(pickle::state_dict(&deep), Err(PickleError::NoTensors)));
 }
 
 proptest! {
@@ -157,6 +174,6 @@ proptest! {
             let at = at.index(pickle.len());
             pickle[at] = to;
         }
-        pickle::tensors(&pickle).map(drop).unwrap_or_default();
+        pickle::state_dict(&pickle).map(drop).unwrap_or_default();
     }
 }

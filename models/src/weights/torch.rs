@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs::File, path::Path};
 
 use super::{
     Entry, PickleError, WeightsError,
-    pickle::{Tensor, tensors},
+    pickle::{Tensor, state_dict},
 };
 use crate::archive::Archive;
 
@@ -35,7 +35,7 @@ pub(super) fn open(path: &Path) -> Result<(File, BTreeMap<String, Entry>), Weigh
     let mut bytes = Vec::new();
     archive.read(&pickle, &mut bytes)?;
     let mut entries = BTreeMap::new();
-    for (name, tensor) in tensors(&bytes).map_err(wrong)? {
+    for (name, tensor) in state_dict(&bytes).map_err(wrong)?.0 {
         let entry = place(&mut archive, &folder, &tensor)?;
         let entry = entry.ok_or_else(|| wrong(PickleError::Tensor(name.clone())))?;
         entries.insert(name, entry);
@@ -51,23 +51,24 @@ fn place(
 ) -> Result<Option<Entry>, WeightsError> {
     let member = archive.member(&format!("{folder}data/{}", tensor.storage))?;
     let Some(start) = archive.offset(&member)? else { return Ok(None) };
-    let size = tensor.element.bytes() as u64;
-    let contained = member.bytes / size;
-    let (Some(elements), Some(last)) = (product(&tensor.shape), tensor.last()) else {
-        return Ok(None);
-    };
+    Ok(within(tensor, start, member.bytes / tensor.element.bytes() as u64))
+}
+
+/// The same for a storage of `contained` elements that begins at a byte of the file.
+pub(super) fn within(tensor: &Tensor, start: u64, contained: u64) -> Option<Entry> {
+    let (elements, last) = (product(&tensor.shape)?, tensor.last()?);
     // A tensor with more elements than its storage repeats some; weights do not, and a few bytes
     // could claim any amount of memory that way.
     if elements as u64 > contained || (elements > 0 && last >= contained) {
-        return Ok(None);
+        return None;
     }
     let row_major = row_major(&tensor.shape);
-    Ok(Some(Entry {
+    Some(Entry {
         element: tensor.element,
         strides: (elements > 1 && tensor.strides != row_major).then(|| tensor.strides.clone()),
         shape: tensor.shape.clone(),
-        start: start + tensor.offset as u64 * size,
-    }))
+        start: start + tensor.offset as u64 * tensor.element.bytes() as u64,
+    })
 }
 
 fn product(shape: &[usize]) -> Option<usize> {

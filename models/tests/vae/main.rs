@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod discriminator;
+mod lpips;
 mod parity;
 mod streams;
 mod training;
