@@ -61,10 +61,7 @@ impl ModelFolder {
             return Err(GenerateError::Io { path: root.to_owned(), source });
         }
         let path = find(root, "transformer")?;
-        let config = match Weights::open(&path)?.note(TRANSFORMER_NOTE) {
-            Some(text) => Config::from_json(&path.display().to_string(), text)?,
-            None => Config::open(&path.with_file_name("config.json"))?,
-        };
+        let config = transformer_config(&path)?;
         let transformer = (path, config);
 
         let path = find(root, "vae")?;
@@ -166,6 +163,16 @@ impl ModelFolder {
         text_files(&self.card.text.encoder, &self.root, hub)
     }
 
+    /// The weights of CLIP's image tower, in `image_encoder` as published pipelines have it, if they are
+    /// there and the transformer takes its tokens.
+    #[must_use]
+    pub fn image_encoder(&self) -> Option<PathBuf> {
+        let folder = self.root.join("image_encoder");
+        let names = ["model.safetensors", "pytorch_model.bin"];
+        let mut files = names.iter().map(|name| folder.join(name)).filter(|path| path.is_file());
+        files.next().filter(|_| self.transformer.1.has_clip())
+    }
+
     /// Reads the transformer, frozen, with its tensors.
     ///
     /// # Errors
@@ -204,6 +211,17 @@ pub fn text_files(source: &TextSource, root: &Path, hub: &Hub) -> Result<TextFil
             tokenizer: hub.path(id, "tokenizer.json")?,
         }),
     }
+}
+
+/// What a transformer's checkpoint says it is made of: in its header, or in a `config.json` beside it.
+///
+/// # Errors
+/// When neither is there, or asks for what is not built here.
+pub fn transformer_config(checkpoint: &Path) -> Result<Config, GenerateError> {
+    Ok(match Weights::open(checkpoint)?.note(TRANSFORMER_NOTE) {
+        Some(text) => Config::from_json(&checkpoint.display().to_string(), text)?,
+        None => Config::open(&checkpoint.with_file_name("config.json"))?,
+    })
 }
 
 fn frozen(path: &Path, device: &Device, dtype: DType) -> Result<Params, GenerateError> {

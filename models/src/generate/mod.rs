@@ -1,13 +1,33 @@
 //! From a prompt to a clip.
 //!
-//! [`ModelFolder`] is a model on disk, [`ModelCard`] what it was trained to do.
+//! [`ModelFolder`] is a model on disk, [`ModelCard`] what it was trained to do; [`Generator`] has both
+//! in memory. Text-to-video, text-to-image (one frame) and image-to-video (known first and last
+//! frames) are one path, as in EasyAnimate V3's pipelines (arXiv 2405.18991), with other inputs.
+//!
+//! Sampling gives latents, decoding gives frames a slice at a time, so that a clip is never in memory
+//! as pixels. Files are the caller's.
 
+mod blueprint;
 mod card;
+mod context;
 mod error;
 mod folder;
+mod generator;
+mod guide;
+mod pixels;
+mod settings;
+
+/// Frames in numbers: `[3, n, height, width]` in [-1, 1] unless said otherwise.
+pub use candle_core::Tensor as Pixels;
 
 pub use self::{
+    blueprint::Blueprint,
     card::{CARD_FORMAT, ModelCard, SamplingSpec, ScheduleSpec, TextSource, TextSpec},
+    context::Guides,
     error::{GenerateError, Problem},
-    folder::{ModelFolder, text_files},
+    folder::{ModelFolder, text_files, transformer_config},
+    generator::{Frames, Generator, ModelHashes, Place, Progress},
+    guide::Guide,
+    pixels::{from_rgb, to_rgb},
+    settings::{Known, Settings, Task},
 };

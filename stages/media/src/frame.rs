@@ -46,6 +46,13 @@ impl Frame {
         }
     }
 
+    /// A frame that was made and not decoded: upright, in square pixels, shown for one tick.
+    pub(crate) fn made(av: AvFrame, pts: i64, time_base: TimeBase) -> Self {
+        let index = u64::try_from(pts).unwrap_or(0);
+        let (orientation, pixel_aspect) = (Orientation::default(), PixelAspect::SQUARE);
+        Self { av, pts, duration: 1, index, time_base, orientation, pixel_aspect }
+    }
+
     /// Width of the stored picture in pixels (before turning).
     #[must_use]
     pub fn width(&self) -> u32 {

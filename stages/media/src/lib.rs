@@ -3,6 +3,7 @@
 //! The rest of the workspace sees plain Rust values: [`probe`](probe()) says what a file is,
 //! [`Decoder`] gives its frames exactly once, [`Frame::picture`] turns one into pixels of any
 //! size, [`copy_clip`] cuts a span out without re-encoding, [`transcode_clip`] encodes it,
+//! [`ClipWriter`], [`Gif`] and [`encode_png`] write pictures that were made,
 //! [`segments`](segments()) says where a long file may be split, and a few functions measure small pictures as PySceneDetect does.
 //!
 //! Three decisions shape the crate. It calls FFmpeg's C interface directly, in small owning types
@@ -31,12 +32,14 @@ mod filter;
 mod fingerprint;
 mod flow;
 mod frame;
+mod gif;
 mod grey;
 mod hsv;
 mod input;
 mod keyscan;
 mod likeness;
 mod log;
+mod lzw;
 mod mat;
 mod mp4;
 mod mux;
@@ -47,7 +50,9 @@ mod packet;
 #[cfg(target_arch = "x86_64")]
 mod pick;
 mod picture;
+mod png;
 mod probe;
+mod rate;
 mod render;
 mod scale;
 mod scene;
@@ -61,6 +66,7 @@ mod tone;
 mod transcode;
 mod vectors;
 mod webp;
+mod writer;
 mod yuv;
 
 pub use self::{
@@ -77,6 +83,7 @@ pub use self::{
     fingerprint::packet_hash,
     flow::{DisFlow, Flow, GreyPair, farneback, grey_of},
     frame::Frame,
+    gif::Gif,
     grey::GreyConverter,
     hsv::{Hsv, hsv},
     keyscan::{Group, KeyScan},
@@ -85,7 +92,9 @@ pub use self::{
     options::{DecodeOptions, Interlaced, Segment, Stats},
     orientation::Orientation,
     picture::{Filter, Picture, PixelFormat, Size, decode_jpeg, encode_jpeg, resize},
+    png::encode_png,
     probe::{SourceInfo, SourceKind, VideoInfo, probe},
+    rate::FrameRate,
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,
     sheet::{SheetCell, contact_sheet},
@@ -93,5 +102,6 @@ pub use self::{
     transcode::transcode_clip,
     vectors::{MotionVector, PictureKind},
     webp::is_animated as is_animated_webp,
+    writer::ClipWriter,
     yuv::sum_abs_diff,
 };

@@ -1,0 +1,205 @@
+//! The model that is asked for: opened, with its LoRA files, and what is noted of it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use curate_models::{
+    encoders::TextFiles,
+    generate::{Blueprint, GenerateError, Generator, ModelFolder, Place},
+    hub::Hub,
+    lora::{Lora, LoraError},
+};
+
+use super::{
+    args::{GenerateArgs, LoraAt},
+    record::{LoraRecord, ModelRecord, Record, blake3},
+    usage,
+};
+use crate::{UsageError, env, progress::say};
+
+/// What begins the name of a preset.
+const PRESET: &str = "preset:";
+
+/// Which model, and where it computes.
+#[derive(Clone, Debug)]
+pub(super) struct ModelChoice {
+    path: String,
+    seed_weights: u64,
+    text_encoder: Option<PathBuf>,
+    loras: Vec<LoraAt>,
+    lora_at_run_time: bool,
+    pub(super) device: String,
+    pub(super) dtype: String,
+}
+
+impl ModelChoice {
+    /// By the arguments, and where they say nothing by a record.
+    pub(super) fn new(args: &GenerateArgs, record: Option<&Record>) -> anyhow::Result<Self> {
+        let or_default = |asked: &Option<String>, noted: Option<&String>, usual: &str| {
+            asked.clone().or_else(|| noted.cloned()).unwrap_or_else(|| usual.to_owned())
+        };
+        let device = or_default(&args.device, record.map(|record| &record.device), "cpu");
+        let dtype = or_default(&args.dtype, record.map(|record| &record.dtype), "f32");
+        if let Some(record) = record {
+            let model = &record.model;
+            let loras = model
+                .loras
+                .iter()
+                .map(|lora| LoraAt { file: lora.file.clone(), weight: lora.weight });
+            return Ok(Self {
+                path: args.model.clone().unwrap_or_else(|| model.path.clone()),
+                seed_weights: model.seed_weights.unwrap_or(1),
+                text_encoder: model.text_encoder.clone(),
+                loras: loras.collect(),
+                lora_at_run_time: model.lora_at_run_time,
+                device,
+                dtype,
+            });
+        }
+        let absolute = |path: &Path| {
+            std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
+        };
+        let path = args.model.clone().unwrap_or_default();
+        let path = if path.starts_with(PRESET) {
+            path
+        } else {
+            let whole = absolute(Path::new(&path))?;
+            let text = whole.to_str().ok_or_else(|| {
+                UsageError(format!("--model: the name of {} is not UTF-8", whole.display()))
+            })?;
+            text.to_owned()
+        };
+        let loras = args
+            .lora
+            .iter()
+            .map(|lora| anyhow::Ok(LoraAt { file: absolute(&lora.file)?, weight: lora.weight }));
+        Ok(Self {
+            path,
+            seed_weights: args.seed_weights,
+            text_encoder: args.text_encoder.as_deref().map(absolute).transpose()?,
+            loras: loras.collect::<anyhow::Result<_>>()?,
+            lora_at_run_time: args.lora_at_run_time,
+            device,
+            dtype,
+        })
+    }
+
+    /// Finds the model and reads what it is made of, but not its weights.
+    pub(super) fn find(self) -> anyhow::Result<FoundModel> {
+        let place = Place::parse(&self.device, &self.dtype).map_err(usage)?;
+        let hub = Hub::open(env::models_dir()?)?;
+        let text = match &self.text_encoder {
+            None => None,
+            Some(folder) => Some(
+                TextFiles::find(folder)
+                    .map_err(|error| UsageError(format!("--text-encoder: {error}")))?,
+            ),
+        };
+        let preset = self.path.strip_prefix(PRESET).map(str::to_owned);
+        let (blueprint, origin) = match preset {
+            Some(name) => (Blueprint::preset(&name).map_err(usage)?, Origin::Preset(name)),
+            None => {
+                let folder = ModelFolder::open(Path::new(&self.path)).map_err(usage)?;
+                (Blueprint::of(&folder), Origin::Folder(Box::new(folder)))
+            }
+        };
+        Ok(FoundModel { choice: self, blueprint, origin, hub, text, place })
+    }
+}
+
+/// A model whose weights are not read yet.
+pub(super) struct FoundModel {
+    pub(super) choice: ModelChoice,
+    pub(super) blueprint: Blueprint,
+    origin: Origin,
+    hub: Hub,
+    text: Option<TextFiles>,
+    place: Place,
+}
+
+enum Origin {
+    Preset(String),
+    Folder(Box<ModelFolder>),
+}
+
+impl FoundModel {
+    /// Reads the weights.
+    pub(super) fn open(&self) -> anyhow::Result<(Generator, ModelRecord)> {
+        let Self { choice, hub, text, .. } = self;
+        let (text, place) = (text.as_ref(), self.place.clone());
+        let opened = match &self.origin {
+            Origin::Preset(name) => Generator::preset(name, choice.seed_weights, text, hub, place),
+            Origin::Folder(folder) => Generator::open(folder, text, hub, place),
+        };
+        let mut generator = opened.map_err(usage)?;
+        let mut loras = Vec::new();
+        for lora in &choice.loras {
+            loras.push(choice.adapt(&mut generator, lora)?);
+        }
+        let hashes = generator.hashes();
+        let is_drawn = matches!(self.origin, Origin::Preset(_));
+        let record = ModelRecord {
+            path: choice.path.clone(),
+            seed_weights: is_drawn.then_some(choice.seed_weights),
+            text_encoder: choice.text_encoder.clone(),
+            transformer_sha256: hashes.transformer.clone(),
+            vae_sha256: hashes.vae.clone(),
+            text_sha256: hashes.text.clone(),
+            image_sha256: hashes.image.clone(),
+            loras,
+            lora_at_run_time: choice.lora_at_run_time,
+        };
+        Ok((generator, record))
+    }
+}
+
+impl ModelChoice {
+    fn adapt(&self, generator: &mut Generator, at: &LoraAt) -> anyhow::Result<LoraRecord> {
+        let shown = at.file.display();
+        let fault = |error: LoraError| UsageError(format!("--lora {shown}: {error}"));
+        let mut silent = false;
+        generator.adapt(|params| {
+            let (lora, report) = Lora::open(&at.file, params).map_err(fault)?;
+            silent = report.is_silent();
+            if self.lora_at_run_time {
+                params.adapt(&lora, at.weight).map_err(fault)?;
+            } else {
+                // For good: the weights are not needed as they were.
+                drop(lora.merge(params, at.weight).map_err(fault)?);
+            }
+            Ok::<_, AdaptError>(())
+        })?;
+        if silent {
+            say(&format!("--lora {shown} changes nothing: its adapters are as training begins"));
+        }
+        let file = if at.file.is_dir() {
+            at.file.join("adapter_model.safetensors")
+        } else {
+            at.file.clone()
+        };
+        let blake3 = blake3(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(LoraRecord { file: at.file.clone(), weight: at.weight, blake3 })
+    }
+}
+
+/// Why a LoRA file cannot be joined to a model.
+#[derive(Debug)]
+struct AdaptError(anyhow::Error);
+
+impl From<UsageError> for AdaptError {
+    fn from(error: UsageError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<GenerateError> for AdaptError {
+    fn from(error: GenerateError) -> Self {
+        Self(usage(error))
+    }
+}
+
+impl From<AdaptError> for anyhow::Error {
+    fn from(AdaptError(error): AdaptError) -> Self {
+        error
+    }
+}
