@@ -134,7 +134,7 @@ pub fn nearest_size(config: &DataConfig, width: u32, height: u32) -> (usize, usi
 
 /// Height and width for a batch whose ratio is drawn.
 #[must_use]
-pub fn random_size(base: usize, rng: &mut Rng) -> (usize, usize) {
+pub(super) fn random_size(base: usize, rng: &mut Rng) -> (usize, usize) {
     let total = RANDOM_512.iter().map(|(_, _, weight)| weight).sum();
     let mut drawn = rng.below(total);
     for (height, width, weight) in RANDOM_512 {
@@ -149,7 +149,7 @@ pub fn random_size(base: usize, rng: &mut Rng) -> (usize, usize) {
 /// Frames for a batch of up to `frames`, of which a random crop is made: all in nine of ten batches,
 /// else one of the shorter lengths, each as likely.
 #[must_use]
-pub fn random_frames(config: &DataConfig, frames: usize, rng: &mut Rng) -> usize {
+pub(super) fn random_frames(config: &DataConfig, frames: usize, rng: &mut Rng) -> usize {
     let shorter: Vec<usize> =
         config.lengths().into_iter().filter(|length| *length < frames).collect();
     if shorter.is_empty() || rng.uniform() < 0.9 {

@@ -4,6 +4,7 @@
 use std::{io, path::PathBuf};
 
 use curate_media::MediaError;
+use curate_schemas::batch::BatchError;
 use curate_store::StoreError;
 
 /// Why data cannot be read.
@@ -65,6 +66,9 @@ pub enum DataError {
         /// Why it cannot be read.
         reason: String,
     },
+    /// What was made does not fit the table's columns, which is a fault of this program.
+    #[error("what was made does not fit the table: {0}; please report this")]
+    Rows(#[from] BatchError),
     /// Batches cannot be put together, usually for want of memory.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -148,7 +148,7 @@ impl LatentsKey {
 
 /// Numbers as bytes, in 16 bits where all of them fit.
 #[must_use]
-pub fn pack(values: &[f32]) -> (Number, Vec<u8>) {
+pub(crate) fn pack(values: &[f32]) -> (Number, Vec<u8>) {
     let largest = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
     if largest <= f32::from(f16::MAX) {
         (Number::F16, pack_halves(values))

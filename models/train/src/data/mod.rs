@@ -21,6 +21,7 @@ mod bucket;
 mod config;
 mod decode;
 mod error;
+pub mod estimate;
 mod keys;
 mod loader;
 mod order;
@@ -28,6 +29,10 @@ mod rows;
 mod sample;
 mod source;
 mod state;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +47,12 @@ pub use self::{
     rows::{Entry, Rows},
     source::{Listed, RowSource, TableRows, Want},
     state::{LoaderState, StreamState, Waiting},
+};
+pub(crate) use self::{
+    keys::pack,
+    order::Plan,
+    sample::Reader,
+    work::{Content, Pool},
 };
 
 /// Why a row that passed the filter cannot be used.

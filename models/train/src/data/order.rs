@@ -22,19 +22,19 @@ use super::{
 
 /// A batch that is to be read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Plans before it.
-    pub number: u64,
+    pub(crate) number: u64,
     /// The pass that its last row was taken in.
-    pub epoch: u64,
+    pub(crate) epoch: u64,
     /// The number of the bucket that its rows are of.
-    pub bucket: u32,
+    pub(crate) bucket: u32,
     /// That bucket, with the size that is wanted of this batch.
-    pub shape: Bucket,
+    pub(crate) shape: Bucket,
     /// Its rows.
-    pub rows: Vec<Waiting>,
+    pub(crate) rows: Vec<Waiting>,
     /// Where the order is after it; counts of what was handed out are those before it.
-    pub state: LoaderState,
+    pub(crate) state: LoaderState,
 }
 
 /// A generator for one purpose.
@@ -54,7 +54,7 @@ struct Stream {
 
 /// Makes plans.
 #[derive(Debug)]
-pub struct Order {
+pub(crate) struct Order {
     rows: Arc<Rows>,
     config: DataConfig,
     seed: u64,
@@ -67,7 +67,7 @@ impl Order {
     ///
     /// # Errors
     /// [`DataError::Changed`] when the state is of other rows, settings or another seed.
-    pub fn new(
+    pub(crate) fn new(
         rows: Arc<Rows>,
         config: &DataConfig,
         version: u64,
@@ -118,12 +118,12 @@ impl Order {
 
     /// Where it is.
     #[must_use]
-    pub const fn state(&self) -> &LoaderState {
+    pub(crate) const fn state(&self) -> &LoaderState {
         &self.state
     }
 
     /// The next batch.
-    pub fn next_plan(&mut self) -> Plan {
+    pub(crate) fn next_plan(&mut self) -> Plan {
         let number = self.state.plans;
         let which = self.stream_of(number);
         let (bucket, rows) = self.take(which);

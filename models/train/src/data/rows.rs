@@ -56,7 +56,7 @@ fn usable(frames: usize, trim: f64) -> (usize, usize) {
 
 /// Frames from the first that is used to the last of `count`, both included.
 #[must_use]
-pub fn reach(count: usize, step: f32) -> usize {
+pub(super) fn reach(count: usize, step: f32) -> usize {
     ((count.saturating_sub(1)) as f64 * f64::from(step)) as usize + 1
 }
 

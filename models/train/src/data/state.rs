@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Where a loader is, after a batch that it handed out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoaderState {
     /// The version of the table.

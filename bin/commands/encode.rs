@@ -1,0 +1,218 @@
+//! `curate encode`: latents and text embeddings into the table, so that training runs need not make them.
+
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use curate_models::{
+    encoders::{TextFiles, TextOptions},
+    generate::{Place, TextSource, TextSpec, text_files},
+    hub::Hub,
+};
+use curate_store::Store;
+use curate_train::{
+    TrainError,
+    data::TableRows,
+    encode::{Encoded, Encoding, Progress, Text, Vae, encode},
+    run::Stop,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::runtime::Handle;
+
+use super::buckets::{DataArgs, usage};
+use crate::{Exit, UsageError, env, progress::say};
+
+/// Lines come at most this often when stderr is not a terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What `curate encode` is told.
+#[derive(Debug, Args)]
+pub(crate) struct EncodeArgs {
+    /// The table's folder.
+    out: PathBuf,
+    /// The file of the training run, whose `[data]` says which clips at which size; options go before
+    /// it.
+    recipe: Option<PathBuf>,
+    /// The VAE's checkpoint; without it no latents are made.
+    #[arg(long, value_name = "FILE")]
+    vae: Option<PathBuf>,
+    /// The text encoder: a folder, or the id of a model; without it no captions are encoded.
+    #[arg(long, value_name = "FOLDER_OR_ID")]
+    text: Option<String>,
+    /// Tokens that a caption is cut to [default: 64 for MiniLM, 120 else].
+    #[arg(long)]
+    tokens: Option<usize>,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Where the networks run: `cpu`, `cuda` or `cuda:1`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// What the text encoder computes in: `f32` or `bf16`.
+    #[arg(long, default_value = "f32")]
+    dtype: String,
+}
+
+pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
+    if args.vae.is_none() && args.text.is_none() {
+        let words =
+            "say what to encode with: --vae FILE for latents, --text FOLDER_OR_ID for captions";
+        return Err(UsageError(words.to_owned()).into());
+    }
+    if args.data.has_version() {
+        let words =
+            "--version: what is encoded is written to the newest version, so it is read from it";
+        return Err(UsageError(words.to_owned()).into());
+    }
+    curate_media::init();
+    let started = Instant::now();
+    let mut config = args.data.config(&args.out, args.recipe.as_deref())?;
+    config.version = None;
+    let place = Place::parse(&args.device, &args.dtype).map_err(wrong)?;
+    let vae = args.vae.as_deref().map(|path| Vae::open(path, &place.device)).transpose();
+    let vae = vae.map_err(wrong)?;
+    let text = args.text.as_deref().map(|word| open_text(word, args.tokens, &place)).transpose()?;
+
+    let store = runtime.block_on(Store::open(&args.out))?;
+    let rows = TableRows::open(&config, None, runtime).map_err(usage)?;
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends the process; what was written stays.
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            Exit::Stopped as i32,
+            Arc::clone(&flag),
+        )?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    let what = Encoding {
+        source: Arc::new(rows),
+        config: &config,
+        vae: vae.as_ref(),
+        text: text.as_ref(),
+    };
+    let mut shown = Shown::new();
+    let encoded = encode(
+        &what,
+        &mut |changes| runtime.block_on(store.patch(changes)).map(drop),
+        &mut |progress| shown.tell(progress),
+        &Stop::of(flag),
+    );
+    shown.bar.finish_and_clear();
+    let encoded = encoded.map_err(|error| match error {
+        TrainError::Data(error) => usage(error),
+        error => wrong(error),
+    })?;
+    Ok(report(&encoded, args, started))
+}
+
+/// An error of a file that the user named.
+fn wrong(error: impl std::error::Error) -> anyhow::Error {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.contains(&cause_words) {
+            words = format!("{words}: {cause_words}");
+        }
+        source = cause.source();
+    }
+    UsageError(words).into()
+}
+
+fn open_text(word: &str, tokens: Option<usize>, place: &Place) -> anyhow::Result<Text> {
+    let files = if Path::new(word).is_dir() {
+        TextFiles::find(Path::new(word)).map_err(wrong)?
+    } else {
+        let hub = Hub::open(env::models_dir()?)?;
+        if !hub.models().iter().any(|model| model.id == word) {
+            let words = format!(
+                "--text {word}: neither a folder nor a model; `curate models list` shows the models"
+            );
+            return Err(UsageError(words).into());
+        }
+        text_files(&TextSource::Hub(word.to_owned()), Path::new("."), &hub).map_err(wrong)?
+    };
+    let usual = match word {
+        TextSpec::MINILM => TextSpec::minilm().tokens,
+        _ => curate_models::encoders::TEXT_TOKENS,
+    };
+    let options = TextOptions {
+        device: place.device.clone(),
+        dtype: place.dtype,
+        tokens: tokens.unwrap_or(usual),
+    };
+    Text::open(&files, &options).map_err(wrong)
+}
+
+/// A bar on a terminal, a line now and then elsewhere.
+struct Shown {
+    bar: ProgressBar,
+    what: &'static str,
+    last: Instant,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
+        let template = "{elapsed_precise} [{bar:24}] {pos}/{len} {msg}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self { bar, what: "", last: Instant::now() }
+    }
+
+    fn tell(&mut self, progress: Progress) {
+        let Progress { what, done, all } = progress;
+        if self.what != what {
+            self.what = what;
+            self.bar.reset();
+            self.bar.set_message(what);
+            self.bar.set_length(all);
+            say(&format!(
+                "{all} clips lack {}",
+                if what == "latents" { what } else { "embeddings" }
+            ));
+        }
+        self.bar.set_position(done);
+        if self.bar.is_hidden() && self.last.elapsed() >= LINE_EVERY {
+            self.last = Instant::now();
+            say(&format!("{what}: {done} of {all} clips"));
+        }
+    }
+}
+
+fn report(encoded: &Encoded, args: &EncodeArgs, started: Instant) -> Exit {
+    let parts = [
+        (args.vae.is_some(), "latents", encoded.latents, encoded.had_latents),
+        (args.text.is_some(), "embeddings", encoded.texts, encoded.had_texts),
+    ];
+    for (is_wanted, what, written, had) in parts {
+        if is_wanted {
+            say(&format!("{what} of {written} clips written; {had} had them"));
+        }
+    }
+    for (why, count) in &encoded.unusable {
+        say(&format!("{count} clips are left out: {why}"));
+    }
+    for (clip, reason) in encoded.failures.iter().take(20) {
+        say(&format!("clip {clip} cannot be encoded: {reason}"));
+    }
+    if encoded.failures.len() > 20 {
+        say(&format!("and {} others", encoded.failures.len() - 20));
+    }
+    say(&format!("took {:.1} s", started.elapsed().as_secs_f64()));
+    if encoded.is_stopped {
+        say("stopped; run the same command again to go on");
+        return Exit::Stopped;
+    }
+    if encoded.failures.is_empty() { Exit::Complete } else { Exit::Partial }
+}
