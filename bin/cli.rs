@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use curate_train::shapes::Color;
+
+use crate::commands::{BucketsArgs, EncodeArgs, GenerateArgs, Train};
 
 /// Turn raw video into a training set for text-to-video models.
 #[derive(Debug, Parser)]
@@ -231,6 +234,27 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         rules: Option<PathBuf>,
     },
+    /// Make a set of clips whose captions are known to be right, prompts of the same kind, and score
+    /// what a model makes of them.
+    Synth {
+        #[command(subcommand)]
+        command: Synth,
+    },
+    /// Make videos and pictures of prompts with a trained model.
+    #[command(args_override_self = true)]
+    Generate(Box<GenerateArgs>),
+    /// Train from the table: the VAE, the transformer, or adapters beside it.
+    Train {
+        #[command(subcommand)]
+        command: Train,
+    },
+    /// Show what a training run would read: rows of each bucket, what is left out and why, batch sizes.
+    Buckets(Box<BucketsArgs>),
+    /// Make latents and text embeddings once and keep them in the table; clips' bytes stay as they are.
+    ///
+    /// Doing it again does what is missing, after Ctrl-C too. Training runs with the same VAE, text encoder
+    /// and size use them.
+    Encode(Box<EncodeArgs>),
     /// Make the indices that `search` uses, or bring them up to date.
     Index {
         /// The table's folder.
@@ -313,6 +337,76 @@ pub(crate) enum Models {
         /// Models as for `pull`; without any, `default` and everything that is there.
         names: Vec<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Synth {
+    /// Write clips of moving shapes and a manifest that a recipe can name as its input.
+    Shapes {
+        /// The folder; a set that is whole already is left as it is.
+        out: PathBuf,
+        /// How many clips.
+        #[arg(long, default_value_t = 512)]
+        count: u32,
+        /// What they are drawn by: a number, or `random`.
+        #[arg(long, default_value = "1")]
+        seed: Seed,
+        /// Both sides of a picture in pixels.
+        #[arg(long, default_value_t = 64)]
+        size: u32,
+        /// Frames of a clip.
+        #[arg(long, default_value_t = 24)]
+        frames: u32,
+        /// Frames per second.
+        #[arg(long, default_value_t = 8)]
+        fps: u32,
+        /// Give all shapes this colour.
+        #[arg(long, value_name = "COLOR")]
+        only_color: Option<Color>,
+    },
+    /// Draw prompts for `generate`, with what they ask for.
+    Prompts {
+        /// The file (JSON lines); one that is there is replaced.
+        file: PathBuf,
+        /// How many prompts.
+        #[arg(long, default_value_t = 64)]
+        count: u32,
+        /// What they are drawn by: a number, or `random`.
+        #[arg(long, default_value = "random")]
+        seed: Seed,
+    },
+    /// Say in how many clips the direction and the colour asked for are to be seen.
+    Score {
+        /// The folder of the clips; the last number in a name says of which prompt it is, from 0.
+        folder: PathBuf,
+        /// The prompts they were made from, or the manifest of a set.
+        #[arg(long, value_name = "FILE")]
+        prompts: PathBuf,
+        /// Where to put a contact sheet (JPEG): right ones in green, wrong ones in red.
+        #[arg(long, value_name = "FILE")]
+        sheet: Option<PathBuf>,
+        /// Print JSON, with every clip.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What random numbers follow from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Seed {
+    Random,
+    Of(u64),
+}
+
+impl std::str::FromStr for Seed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "random" {
+            return Ok(Self::Random);
+        }
+        text.parse().map(Self::Of).map_err(|_bad| "give a number, or `random`".to_owned())
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,11 +1,14 @@
 //! One file for each command that is more than a few lines.
 
+mod buckets;
 mod clips;
 mod cuts;
 mod diff;
 mod doctor;
+mod encode;
 mod export;
 mod fill;
+mod generate;
 mod history;
 mod models;
 mod plan;
@@ -17,7 +20,9 @@ mod run;
 mod schema;
 mod search;
 mod sheet;
+mod synth;
 mod table;
+mod train;
 mod try_one;
 
 use std::io::Write as _;
@@ -26,6 +31,9 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use curate_store::Store;
 
+pub(crate) use self::{
+    buckets::BucketsArgs, encode::EncodeArgs, generate::GenerateArgs, train::Train,
+};
 use crate::{
     Exit, UsageError,
     cli::{Args, Command},
@@ -105,6 +113,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let choice = prompt::Choice { words, endpoint, model, api_key_env, rules };
             runtime.block_on(prompt::prompt(&choice))
         }
+        Command::Synth { command } => synth::run(command),
+        Command::Generate(args) => generate::run(&args, runtime.handle()),
+        Command::Buckets(args) => buckets::run(&args, runtime.handle()),
+        Command::Train { command } => train::run(&command, runtime.handle()),
+        Command::Encode(args) => encode::run(&args, runtime.handle()),
         Command::Index { out } => runtime.block_on(search::index(&out)),
         Command::Versions { out } => runtime.block_on(history::versions(&out)),
         Command::Tag { out, name, version, delete } => {

@@ -138,6 +138,15 @@ impl Transformer3d {
         Ok(network)
     }
 
+    /// [`Transformer3d::new`], without a graph: sees what is trained, and trains nothing.
+    ///
+    /// # Errors
+    /// Those of [`Transformer3d::new`].
+    pub fn frozen(params: &mut Params, config: &Config) -> Result<Self, TransformerError> {
+        config.check()?;
+        Ok(params.build_frozen(|scope| Self::join(scope, config))?)
+    }
+
     fn join(scope: &mut Scope<'_>, config: &Config) -> Result<Self, ParamsError> {
         let patch = PatchEmbed::new(&mut scope.at("pos_embed"), config)?;
         let time = TimeEmbed::new(&mut scope.at("adaln_single"), config)?;

@@ -267,6 +267,18 @@ impl Generator {
         Ok(Some(tower.encode(&[Picture { rgb, width, height }])?))
     }
 
+    /// Its VAE.
+    #[must_use]
+    pub const fn vae(&self) -> &SliceVae {
+        &self.vae
+    }
+
+    /// Its text encoder.
+    #[must_use]
+    pub const fn text_encoder(&self) -> &TextEncoder {
+        &self.text
+    }
+
     /// Checksums of its parts.
     #[must_use]
     pub const fn hashes(&self) -> &ModelHashes {

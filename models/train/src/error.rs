@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 use curate_models::{
-    WeightsError, diffusion::DiffusionError, dit::TransformerError, encoders::EncoderError, generate::GenerateError, lora::LoraError,
-    params::ParamsError, vae::VaeError,
+    WeightsError, diffusion::DiffusionError, dit::TransformerError, encoders::EncoderError,
+    generate::GenerateError, lora::LoraError, params::ParamsError, vae::VaeError,
 };
 
 /// Why a training run stops.

@@ -7,6 +7,7 @@ pub mod data;
 pub mod dit;
 pub mod encode;
 mod error;
+mod layers;
 pub mod optim;
 pub mod run;
 pub mod shapes;

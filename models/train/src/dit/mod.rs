@@ -1,1 +1,29 @@
-//! Training the diffusion transformer.
+//! Training the diffusion transformer (arXiv 2405.18991, section 5; the released trainer of
+//! EasyAnimate V3), or low-rank adapters beside it.
+//!
+//! ```text
+//! clips -> latents (cached, or encoded) -> noised -> transformer -> what was added
+//!   captions -> tokens;  masks -> latents of what is known;  size
+//! ```
+//!
+//! [`DitTrainConfig`] is what a run's file says, [`train`] the loop. Only what is trained is in its
+//! checkpoints. A run ends with a folder that `curate generate` reads.
+//!
+//! Decided against a trainer of its own for LoRA: what is trained is a set of tensors either way.
+
+mod checkpoint;
+mod config;
+mod feed;
+mod guidance;
+mod measure;
+mod model;
+mod step;
+mod train;
+
+pub use self::{
+    config::{DitTrainConfig, MeasureConfig, Precision, Stage},
+    feed::{Feed, Feeds, TableFeeds},
+    guidance::GuidanceConfig,
+    model::{ModelConfig, Parts},
+    train::{Surroundings, train},
+};

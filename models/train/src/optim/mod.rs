@@ -8,6 +8,7 @@ mod ema;
 mod optimizer;
 mod schedule;
 
+pub(crate) use self::optimizer::stored;
 pub use self::{
     clip::{Clip, ClipConfig},
     ema::{Ema, EmaConfig},

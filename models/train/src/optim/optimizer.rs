@@ -183,7 +183,7 @@ impl Optimizer {
 }
 
 /// A stored tensor in the place of another.
-pub(super) fn stored(weights: &Weights, name: &str, like: &Tensor) -> Result<Tensor, TrainError> {
+pub(crate) fn stored(weights: &Weights, name: &str, like: &Tensor) -> Result<Tensor, TrainError> {
     let found = weights.shape(name);
     if found != Some(like.dims()) {
         let problem = match found {

@@ -15,6 +15,7 @@ mod checkpoint;
 mod folder;
 mod metrics;
 mod observe;
+mod picture;
 
 pub use self::{
     cadence::{Cadence, CadenceConfig},
@@ -22,4 +23,5 @@ pub use self::{
     folder::RunFolder,
     metrics::{Metrics, Point, read_metrics},
     observe::{Ended, Observer, Stop},
+    picture::{row, write_picture},
 };

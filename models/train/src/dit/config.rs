@@ -1,0 +1,310 @@
+//! A training run of the transformer, as its file says it.
+//!
+//! A stage of the paper (section 5; the released scripts where it is silent) is a set of defaults:
+//! what the file does not say is taken from its stage. Where paper and released trainer differ, the
+//! default is the paper's, or what later releases mended: captions are dropped now and then, masks are
+//! drawn on the frames that are used.
+
+use std::path::{Path, PathBuf};
+
+use curate_models::{
+    diffusion::{Objective, TimestepDraw},
+    dit::Config,
+    generate::SamplingSpec,
+    lora::LoraConfig,
+};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::{guidance::GuidanceConfig, model::ModelConfig};
+use crate::{
+    TrainError,
+    data::{Cache, DataConfig},
+    layers::{hold_out, layered},
+    optim::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig},
+    run::{CadenceConfig, PrunePolicy},
+};
+
+/// What is trained, on what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// All but motion modules, on images: makes PixArt know the latents of another VAE.
+    AdaptVae,
+    /// Motion modules alone, on videos and images.
+    Motion,
+    /// Everything, on videos and images.
+    Full,
+    /// Everything, carefully, on the best of the data.
+    Hq,
+    /// Low-rank adapters beside the frozen network.
+    Lora,
+}
+
+impl Stage {
+    const NAMES: [(&'static str, Self); 5] = [
+        ("adapt-vae", Self::AdaptVae),
+        ("motion", Self::Motion),
+        ("full", Self::Full),
+        ("hq", Self::Hq),
+        ("lora", Self::Lora),
+    ];
+
+    /// What a file of this stage says unless it says otherwise, as TOML.
+    const fn defaults(self) -> &'static str {
+        match self {
+            Self::AdaptVae => "freeze = [\"*attn_temporal*\"]\ndata = { frames = 1 }",
+            Self::Motion => "train = [\"*attn_temporal*\"]",
+            Self::Full => "",
+            Self::Hq => "optimizer = { learning_rate = 1e-5 }\nclip = { max_norm = 0.03 }",
+            Self::Lora => {
+                "train = []\nlora = {}\ntimesteps = { name = \"uniform\" }\n\
+                 optimizer = { learning_rate = 1e-4 }\nclip = { initial_ratio = 1.0 }\n\
+                 ema = { decay = 0.0 }\ncheckpoint = { steps = 100, minutes = 10.0 }"
+            }
+        }
+    }
+}
+
+/// What holds for all stages.
+const DEFAULTS: &str = r#"
+seed = 0
+accumulate = 1
+dtype = "f32"
+checkpointing = false
+held_out = 0.01
+text_dropout = 0.1
+train = ["*"]
+freeze = []
+timesteps = { name = "logit-normal", mean = 0.0, deviation = 1.0 }
+objective = { prediction = "epsilon", variance = "learned-range", weighting = { name = "even" } }
+guidance = {}
+model = {}
+data = { random_frame_crop = false }
+optimizer = {}
+schedule = { warmup_steps = 100 }
+clip = {}
+ema = {}
+checkpoint = { steps = 500, minutes = 10.0 }
+keep = {}
+measure = {}
+"#;
+
+/// What a run computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// bfloat16, with weights, optimiser, norms and losses in single precision. For GPUs.
+    Bf16,
+}
+
+/// What is measured and drawn on the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MeasureConfig {
+    /// How often. By steps: what is drawn by the clock cannot be compared between runs.
+    pub every: CadenceConfig,
+    /// Batches of held-out clips whose loss is measured, always the same with the same noise.
+    pub batches: u64,
+    /// Prompts whose clips are drawn.
+    pub prompts: Vec<String>,
+    /// Seed of the first prompt's noise; the next has the next.
+    pub seed: u64,
+}
+
+impl Default for MeasureConfig {
+    fn default() -> Self {
+        Self {
+            every: CadenceConfig { steps: 2000, minutes: 0.0 },
+            batches: 4,
+            prompts: Vec::new(),
+            seed: 43,
+        }
+    }
+}
+
+/// A training run of the transformer, or of adapters beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DitTrainConfig {
+    /// The run's folder. A path in the file is seen from where the command runs.
+    pub out: PathBuf,
+    /// What is trained. It sets the defaults of much else.
+    pub stage: Stage,
+    /// Steps in all. More can be asked for when the run is resumed.
+    pub steps: u64,
+    /// All random choices depend on it.
+    pub seed: u64,
+    /// Batches of a step: gradients are averaged over them, and memory is that of one.
+    pub accumulate: u64,
+    /// What is computed in.
+    pub dtype: Precision,
+    /// Whether layers are run again in backward instead of kept: an eighth of the memory, a sixth
+    /// more time.
+    pub checkpointing: bool,
+    /// Share of the clips that is never trained on, by their ids; 0: none.
+    pub held_out: f64,
+    /// How often a caption is left empty, so that guidance has something to compare with: 0.1. The
+    /// released V3 trainer leaves none out.
+    pub text_dropout: f64,
+    /// Names of tensors that are trained; `*` stands for anything.
+    pub train: Vec<String>,
+    /// Names of tensors that are not, though `train` names them.
+    pub freeze: Vec<String>,
+    /// The network and its first weights, the VAE, the text encoder.
+    pub model: ModelConfig,
+    /// Adapters that are trained in place of the network.
+    pub lora: Option<LoraConfig>,
+    /// What is read.
+    pub data: DataConfig,
+    /// What the network predicts.
+    pub objective: Objective,
+    /// Which times are drawn.
+    pub timesteps: TimestepDraw,
+    /// Known frames, for networks of 12 channels.
+    pub guidance: GuidanceConfig,
+    /// Adam.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate's course.
+    pub schedule: ScheduleConfig,
+    /// Bounds of gradients.
+    pub clip: ClipConfig,
+    /// The average of what is trained, which is what is used afterwards.
+    pub ema: EmaConfig,
+    /// When checkpoints are written.
+    pub checkpoint: CadenceConfig,
+    /// Which checkpoints stay.
+    pub keep: PrunePolicy,
+    /// What is measured and drawn on the way.
+    pub measure: MeasureConfig,
+    /// How clips are made of the model unless somebody says otherwise: goes into its card.
+    pub sampling: Option<SamplingSpec>,
+}
+
+/// Keys that a run may change when it is resumed: they change nothing that is trained.
+pub(super) const FREE: [&str; 9] = [
+    "out",
+    "steps",
+    "data.table",
+    "data.memory",
+    "data.workers",
+    "checkpoint",
+    "keep",
+    "measure",
+    "sampling",
+];
+
+impl DitTrainConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] with everything that is wrong, [`TrainError::Io`] when there is no such
+    /// file.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        Self::parse(&text)
+            .map_err(|problems| TrainError::Config { path: path.to_owned(), problems })
+    }
+
+    /// Reads and checks the text of a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its key.
+    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+        let said: Table = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+        let stage = said.get("stage").and_then(Value::as_str);
+        let stage = Stage::NAMES.iter().find(|(name, _)| Some(*name) == stage);
+        let Some((_, stage)) = stage else {
+            let names: Vec<String> = Stage::NAMES.map(|(name, _)| format!("\"{name}\"")).to_vec();
+            return Err(vec![format!("`stage` must be one of {}", names.join(", "))]);
+        };
+        let config: Self = layered(&[DEFAULTS, stage.defaults()], said)?;
+        match config.problems() {
+            problems if problems.is_empty() => Ok(config),
+            problems => Err(problems),
+        }
+    }
+
+    /// Everything that is wrong, each with its key.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.data.problems();
+        problems.extend(self.model.problems("model"));
+        problems.extend(self.guidance.problems("guidance"));
+        problems.extend(self.optimizer.problems("optimizer"));
+        problems.extend(self.schedule.problems("schedule"));
+        problems.extend(self.clip.problems("clip"));
+        problems.extend(self.ema.problems("ema"));
+        if let Err(error) = self.objective.check() {
+            problems.push(format!("`objective`: {error}"));
+        }
+        if let Some(Err(error)) = self.lora.as_ref().map(LoraConfig::check) {
+            problems.push(format!("`lora`: {error}"));
+        }
+        let mut check = |is_right: bool, problem: &str| {
+            if !is_right {
+                problems.push(problem.to_owned());
+            }
+        };
+        check(!self.out.as_os_str().is_empty(), "`out` is empty; name a folder for the run");
+        check(self.steps > 0, "`steps` is 0");
+        check(self.accumulate > 0, "`accumulate` is 0; 1 is a batch for each step");
+        check((0.0..=0.5).contains(&self.held_out), "`held_out` is no share from 0 to 0.5");
+        check((0.0..=1.0).contains(&self.text_dropout), "`text_dropout` is no share from 0 to 1");
+        check(
+            self.data.caption_dropout == 0.0,
+            "`data.caption_dropout` has no use here; `text_dropout` works with cached embeddings too",
+        );
+        check(
+            self.lora.is_some() == (self.stage == Stage::Lora),
+            "`lora` belongs to `stage = \"lora\"`, and only to it",
+        );
+        check(
+            self.lora.is_none() || self.train.is_empty(),
+            "`train` names tensors of the network, which `stage = \"lora\"` leaves as they are",
+        );
+        check(
+            self.lora.is_none() || self.model.from.is_some(),
+            "`lora` adapts a trained network: name it as `model.from`",
+        );
+        check(
+            self.lora.is_some() || !self.train.is_empty(),
+            "`train` is empty; `[\"*\"]` is everything",
+        );
+        check(
+            self.guidance.known == 0.0 || self.data.cache == Cache::Off,
+            "`guidance.known` needs frames: set `data.cache = \"off\"`, or `guidance.known = 0.0` to \
+             train on text alone",
+        );
+        problems
+    }
+
+    /// What is trained on, and what is held out.
+    #[must_use]
+    pub fn shares(&self) -> (DataConfig, Option<DataConfig>) {
+        hold_out(&self.data, self.held_out)
+    }
+
+    /// That the objective fits what comes out of the network.
+    pub(super) fn fits(&self, network: &Config) -> Result<(), TrainError> {
+        use curate_models::{diffusion::Variance, dit::LATENT_CHANNELS};
+        let wanted = match self.objective.variance {
+            Variance::LearnedRange => 2 * LATENT_CHANNELS,
+            Variance::Fixed => LATENT_CHANNELS,
+        };
+        // What is not looked at may be there: a published checkpoint has it.
+        if network.out_channels == wanted || network.out_channels > wanted {
+            return Ok(());
+        }
+        Err(TrainError::Config {
+            path: "the configuration".into(),
+            problems: vec![format!(
+                "`objective.variance` is learned, which takes {wanted} output channels; the network \
+                 has {}: set it to \"fixed\"",
+                network.out_channels
+            )],
+        })
+    }
+}

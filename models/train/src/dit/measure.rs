@@ -1,0 +1,95 @@
+//! What is measured and drawn on the way: losses of held-out clips at fixed times, and clips of fixed
+//! prompts, made as `curate generate` makes them.
+//!
+//! Each time the same clips, times and noise, so that two measurements differ by the weights alone.
+
+use std::path::Path;
+
+use candle_core::Tensor;
+use curate_models::{
+    dit::Transformer3d,
+    generate::{Generator, Guides, Known, Settings, Task},
+};
+use curate_ops::Rng;
+
+use super::{
+    config::{DitTrainConfig, MeasureConfig},
+    feed::{Feed, Feeds},
+    step::{Preparation, fixed_times, losses},
+};
+use crate::{
+    TrainError,
+    data::{DataConfig, DataError, Version, Wanted},
+    run::{row, write_picture},
+};
+
+/// Streams of noise that no step has.
+const STREAM: u64 = 1 << 62;
+
+/// The mean loss of held-out clips; `None` where there are none.
+pub(super) fn held_out(
+    preparation: &Preparation<'_>,
+    network: &Transformer3d,
+    (feeds, wanted, version): (&dyn Feeds, &Wanted, Option<u64>),
+) -> Result<Option<f64>, TrainError> {
+    let config = preparation.config;
+    let (_, Some(mut data)) = config.shares() else { return Ok(None) };
+    data.version = version.map(Version::Number).or(data.version);
+    let Some(mut feed) = open(feeds, &data, wanted, config.seed)? else { return Ok(None) };
+    let (mut sum, mut count) = (0.0, 0);
+    for batch in 0..config.measure.batches {
+        let batch_of = feed.next()?;
+        let mut rng = Rng::with_stream(config.seed, STREAM + batch);
+        let prepared = preparation.prepare(&batch_of, &mut rng)?;
+        let times = fixed_times(batch_of.clips.len());
+        let found = losses(preparation, (network, None), &prepared, (&times, &mut rng))?;
+        sum += f64::from(found.loss.mean_all()?.to_scalar::<f32>()?);
+        count += 1;
+    }
+    Ok((count > 0).then(|| sum / f64::from(count)))
+}
+
+fn open(
+    feeds: &dyn Feeds,
+    data: &DataConfig,
+    wanted: &Wanted,
+    seed: u64,
+) -> Result<Option<Box<dyn Feed>>, TrainError> {
+    match feeds.open(data, wanted, seed, None) {
+        // A small table may have no clip whose id falls into the share.
+        Err(TrainError::Data(DataError::NoRows { .. })) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// Makes the clips of the configured prompts and writes them as one picture, a row each.
+pub(super) fn preview(
+    generator: &Generator,
+    config: &DitTrainConfig,
+    path: &Path,
+) -> Result<(), TrainError> {
+    let MeasureConfig { prompts, seed, .. } = &config.measure;
+    let settings = Settings::of(generator.card());
+    let tasks = prompts.iter().zip(*seed..).map(|(prompt, seed)| Task {
+        prompt: prompt.clone(),
+        negative: generator.card().sampling.negative.clone(),
+        seed,
+    });
+    let tasks: Vec<Task> = tasks.collect();
+    let guides = Guides { known: &Known::default(), image: None, source: None };
+    let mut rows = Vec::new();
+    for task in tasks {
+        let latents = generator.latents(&[task], &settings, &guides, &mut |_| ())?;
+        for latents in latents {
+            let frames = generator.frames(&latents, &settings)?.collect::<Result<Vec<_>, _>>()?;
+            rows.push(row(&Tensor::cat(&frames, 2)?.squeeze(0)?)?);
+        }
+    }
+    write_picture(&rows, path)
+}
+
+/// The first batch as it goes into training: a row for each clip.
+pub(super) fn first_batch(clips: &Tensor, path: &Path) -> Result<(), TrainError> {
+    let rows = (0..clips.dim(0)?.min(8)).map(|index| row(&clips.get(index)?));
+    write_picture(&rows.collect::<candle_core::Result<Vec<_>>>()?, path)
+}

@@ -1,0 +1,204 @@
+//! One batch: latents, texts, known frames, noise; the network's answer; loss and gradients.
+//!
+//! Every number that is drawn comes from the stream of its batch, so a run that is resumed draws what
+//! it would have drawn, and nothing of a generator has to be stored.
+
+use std::cell::RefCell;
+
+use candle_core::{DType, Device, Tensor, Var};
+use curate_models::{
+    diffusion::{LossTerms, Schedule, Variance},
+    dit::{Config, Inputs, Transformer3d},
+    encoders::{Encoded, TextEncoder},
+    generate::{Guide, Settings},
+    vae::{Posterior, SliceVae},
+};
+use curate_ops::{GradSink, Gradients, Rng, gradients};
+
+use super::{
+    config::{DitTrainConfig, Precision},
+    guidance,
+};
+use crate::{
+    TrainError,
+    data::{Batch, Pixels},
+};
+
+/// What turns a batch into what the network sees. None of it is trained.
+pub(super) struct Preparation<'a> {
+    pub(super) config: &'a DitTrainConfig,
+    pub(super) network: &'a Config,
+    pub(super) vae: &'a SliceVae,
+    pub(super) text: &'a TextEncoder,
+    pub(super) schedule: &'a Schedule,
+    pub(super) settings: Settings,
+    pub(super) device: &'a Device,
+    /// The empty caption, once it was encoded.
+    pub(super) empty: RefCell<Option<Encoded>>,
+}
+
+/// A batch as the network sees it.
+pub(super) struct Prepared {
+    /// Clean latents, scaled, `[B, 4, F, h, w]`.
+    pub(super) latents: Tensor,
+    pub(super) inpaint: Option<Tensor>,
+    pub(super) text: Encoded,
+    pub(super) size: Option<Tensor>,
+}
+
+impl Preparation<'_> {
+    /// Draws latents and decides what is known of the batch.
+    pub(super) fn prepare(&self, batch: &Batch, rng: &mut Rng) -> Result<Prepared, TrainError> {
+        let device = self.device;
+        let moments = match &batch.pixels {
+            Pixels::Moments(moments) => moments.to_device(device)?,
+            Pixels::Frames(frames) => self.vae.moments(&frames.to_device(device)?)?.detach(),
+        };
+        let latents = self.drawn(&moments, rng)?;
+        let inpaint = if self.network.has_clip() { Some(self.inpaint(batch, rng)?) } else { None };
+        let text = self.texts(batch, rng)?;
+        let size = if self.network.has_size_condition() {
+            let (count, side) = (batch.clips.len(), self.vae.config().spatial_factor());
+            let (height, width) = (latents.dim(3)? * side, latents.dim(4)? * side);
+            let pair = Tensor::new(&[[height as f32, width as f32]], device)?;
+            Some(pair.broadcast_as((count, 2))?.contiguous()?)
+        } else {
+            None
+        };
+        Ok(Prepared { latents, inpaint, text, size })
+    }
+
+    /// Latents of moments, scaled: drawn on the CPU, so that a seed means the same everywhere.
+    fn drawn(&self, moments: &Tensor, rng: &mut Rng) -> Result<Tensor, TrainError> {
+        let posterior = Posterior::new(moments)?;
+        let shape = posterior.mode().shape().clone();
+        let noise = rng.normal_tensor(shape, DType::F32, self.device)?;
+        Ok(self.vae.scale(&posterior.sample(&noise)?)?.detach())
+    }
+
+    /// Latents of masks and masked videos, clip by clip.
+    fn inpaint(&self, batch: &Batch, rng: &mut Rng) -> Result<Tensor, TrainError> {
+        let mut rows = Vec::new();
+        for row in 0..batch.clips.len() {
+            let (mut known, mut settings) = (Default::default(), self.settings.clone());
+            settings.frames = batch.bucket.frames;
+            (settings.width, settings.height) = (batch.bucket.width, batch.bucket.height);
+            if let Pixels::Frames(frames) = &batch.pixels {
+                let count = self.config.guidance.draw(rng, settings.frames);
+                known = guidance::known(&frames.get(row)?, count)?;
+            }
+            let guide = Guide::new(self.vae, &settings, &known, (self.device, DType::F32))?;
+            let (mask, video) = (self.drawn(&guide.mask, rng)?, self.drawn(&guide.video, rng)?);
+            rows.push(Tensor::cat(&[mask, video], 1)?);
+        }
+        Ok(Tensor::cat(&rows, 0)?)
+    }
+
+    /// Embeddings of the captions, some of them left empty.
+    fn texts(&self, batch: &Batch, rng: &mut Rng) -> Result<Encoded, TrainError> {
+        let is_empty: Vec<bool> =
+            batch.clips.iter().map(|_| rng.uniform() < self.config.text_dropout).collect();
+        let Some(cached) = &batch.text else {
+            let captions = batch.clips.iter().zip(&is_empty);
+            let captions: Vec<&str> =
+                captions.map(|(clip, empty)| if *empty { "" } else { &clip.caption }).collect();
+            return Ok(self.text.encode(&captions)?);
+        };
+        let mut slot = self.empty.borrow_mut();
+        if slot.is_none() {
+            *slot = Some(self.text.encode(&[""])?);
+        }
+        let empty = slot.as_ref();
+        let (mut tokens, mut masks) = (Vec::new(), Vec::new());
+        for (row, is_empty) in is_empty.into_iter().enumerate() {
+            let cached = || -> candle_core::Result<(Tensor, Tensor)> {
+                let of = |tensor: &Tensor| tensor.narrow(0, row, 1)?.to_device(self.device);
+                Ok((of(&cached.tokens)?, of(&cached.mask)?))
+            };
+            let (row, mask) = match empty.filter(|_| is_empty) {
+                Some(empty) => (empty.tokens.to_dtype(DType::F32)?, empty.mask.clone()),
+                None => cached()?,
+            };
+            tokens.push(row);
+            masks.push(mask);
+        }
+        Ok(Encoded { tokens: Tensor::cat(&tokens, 0)?, mask: Tensor::cat(&masks, 0)? })
+    }
+}
+
+/// What a batch gave.
+pub(super) struct Made {
+    pub(super) gradients: Gradients,
+    /// By the names under which they are logged.
+    pub(super) values: Vec<(&'static str, f64)>,
+}
+
+/// Loss of a prepared batch, with gradients for `vars`.
+pub(super) fn learn(
+    preparation: &Preparation<'_>,
+    (network, vars): (&Transformer3d, &[Var]),
+    prepared: &Prepared,
+    rng: &mut Rng,
+) -> Result<Made, TrainError> {
+    let config = preparation.config;
+    let sink = config.checkpointing.then(GradSink::new);
+    let count = prepared.latents.dim(0)?;
+    let fractions = config.timesteps.draw(rng, count);
+    let found = losses(preparation, (network, sink.as_ref()), prepared, (&fractions, rng))?;
+    let loss = found.loss.mean_all()?;
+    let mean = |losses: &Tensor| -> candle_core::Result<f64> {
+        Ok(f64::from(losses.mean_all()?.to_scalar::<f32>()?))
+    };
+    let mut values = vec![("loss", mean(&found.loss)?), ("mse", mean(&found.mse)?)];
+    if let Some(vb) = &found.vb {
+        values.push(("vb", mean(vb)?));
+    }
+    drop(found);
+    let gradients = gradients(loss, vars, sink.as_ref())?;
+    Ok(Made { gradients, values })
+}
+
+/// Losses of each sample at given times, with noise from `rng`.
+pub(super) fn losses(
+    preparation: &Preparation<'_>,
+    (network, sink): (&Transformer3d, Option<&GradSink>),
+    prepared: &Prepared,
+    (fractions, rng): (&[f64], &mut Rng),
+) -> Result<LossTerms, TrainError> {
+    let (config, device) = (preparation.config, preparation.device);
+    let noise = rng.normal_tensor(prepared.latents.shape().clone(), DType::F32, device)?;
+    let schedule = preparation.schedule;
+    let objective = &config.objective;
+    let sample = objective.noised(schedule, (&prepared.latents, &noise), fractions)?;
+    let times: Vec<f32> = sample.times.iter().map(|time| *time as f32).collect();
+    let times = Tensor::from_vec(times, fractions.len(), device)?;
+    let dtype = match config.dtype {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+    };
+    let latents = sample.x_t.to_dtype(dtype)?;
+    let inputs = Inputs {
+        latents: &latents,
+        inpaint: prepared.inpaint.as_ref(),
+        times: &times,
+        text: &prepared.text.tokens,
+        text_mask: Some(&prepared.text.mask),
+        clip: None,
+        size: prepared.size.as_ref(),
+    };
+    let output = match sink {
+        Some(sink) => network.forward_checkpointed(&inputs, sink)?,
+        None => network.forward(&inputs)?,
+    };
+    // What is learned of the variance is the second half; where it is not, nobody looks at it.
+    let wanted = match objective.variance {
+        Variance::LearnedRange => output,
+        Variance::Fixed => output.narrow(1, 0, latents.dim(1)?)?,
+    };
+    Ok(objective.loss(schedule, &sample, &wanted)?)
+}
+
+/// Times at which held-out losses are measured: spread evenly, whatever is drawn in training.
+pub(super) fn fixed_times(count: usize) -> Vec<f64> {
+    (0..count).map(|index| (index as f64 + 0.5) / count as f64).collect()
+}

@@ -1,0 +1,294 @@
+//! The loop. It reads from top to bottom; nothing is hidden in callbacks.
+
+use std::{cell::RefCell, path::Path, time::Instant};
+
+use candle_core::{DType, Device};
+use curate_models::{
+    dit::Transformer3d,
+    encoders::{TextEncoder, TextOptions},
+    generate::{Generator, ModelFolder, Place, Settings},
+    hub::Hub,
+    lora::Format,
+};
+use curate_ops::{Gradients, Rng, on_deep_stack};
+use serde_json::Value;
+
+use super::{
+    checkpoint::{State, restore, save},
+    config::{DitTrainConfig, FREE, Precision},
+    feed::Feeds,
+    measure::{first_batch, held_out, preview},
+    model::{Parts, Trainee},
+    step::{Preparation, learn},
+};
+use crate::{
+    TrainError,
+    data::{Pixels, TextWanted, Wanted},
+    encode::{hash_text_encoder, hash_vae},
+    optim::{Ema, Optimizer},
+    run::{Cadence, Ended, Observer, Point, RunFolder, Stop},
+};
+
+/// Steps in a row without a finite loss or gradient after which a run ends.
+const MOST_BAD_STEPS: u64 = 10;
+/// Streams of dropout masks, which no batch's numbers share.
+const DROPOUT: u64 = 0xd409_0a57;
+
+/// What a run needs besides its configuration.
+pub struct Surroundings<'a> {
+    /// Where batches come from.
+    pub feeds: &'a dyn Feeds,
+    /// Where the text encoder is.
+    pub hub: &'a Hub,
+    /// What it runs on.
+    pub device: &'a Device,
+    /// How it is asked to save and end.
+    pub stop: &'a Stop,
+}
+
+/// Trains until the last step, or until asked to stop; goes on where the run's folder was left.
+///
+/// In the end the folder `model` of the run's folder is a model as `curate generate` reads it, with
+/// averaged weights; of a LoRA run, `lora.safetensors` has the adapters in kohya's format and `peft` in
+/// PEFT's.
+///
+/// # Errors
+/// When the configuration does not fit, data cannot be read, or losses stay no numbers.
+pub fn train(
+    config: &DitTrainConfig,
+    surroundings: &Surroundings<'_>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Ended, TrainError> {
+    // Graphs are deeper than an ordinary stack.
+    on_deep_stack(|| run(config, surroundings, observer))?
+}
+
+fn run(
+    config: &DitTrainConfig,
+    around: &Surroundings<'_>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Ended, TrainError> {
+    let device = around.device;
+    // --- the network, what stands around it, and its optimiser
+    let parts = Parts::find(config, around.hub)?;
+    let as_json = serde_json::to_value(config).map_err(std::io::Error::other);
+    let as_json = as_json.map_err(TrainError::io("write", &config.out))?;
+    let folder = RunFolder::open(&config.out, &as_json, &FREE)?;
+    let mut trainee = parts.transformer(config, device)?;
+    trainee.notes.iter().for_each(|note| observer.note(note));
+    let mut optimizer = Optimizer::new(&config.optimizer, trainee.trained())?;
+    let count = optimizer.count();
+    observer.note(&format!("{count} of {} numbers are trained", count.max(trainee.params.count())));
+    let mut ema = Ema::new(config.ema, trainee.trained())?;
+    let generator = preview_generator(config, &parts, &mut trainee, device)?;
+    let schedule = parts.card.noise();
+    let preparation = Preparation {
+        config,
+        network: &parts.transformer,
+        vae: generator.vae(),
+        text: generator.text_encoder(),
+        schedule: &schedule,
+        settings: Settings::of(&parts.card),
+        device,
+        empty: RefCell::new(None),
+    };
+
+    // --- where the run is
+    let mut state = State::default();
+    if let Some(saved) = folder.resumed() {
+        state = saved.state()?;
+        restore(saved, trainee.trained(), (&mut optimizer, ema.as_mut()))?;
+        observer.note(&format!("goes on behind step {}", state.step));
+    }
+    let wanted = Wanted {
+        captions: true,
+        vae: Some(hash_vae(&parts.vae_path)?),
+        text: Some(TextWanted {
+            encoder: hash_text_encoder(&parts.text_files)?,
+            tokens: parts.card.text.tokens,
+        }),
+    };
+    let resume = (state.data != Value::Null).then_some(&state.data);
+    let (data, _) = config.shares();
+    let mut feed = around.feeds.open(&data, &wanted, config.seed, resume)?;
+    feed.notes().iter().for_each(|note| observer.note(note));
+    let version = feed.version();
+    let mut metrics = folder.metrics()?;
+    let mut checkpoints = Cadence::new(config.checkpoint);
+    let mut measures = Cadence::new(config.measure.every);
+
+    while state.step < config.steps {
+        let step = state.step + 1;
+        let (began, waited) = (Instant::now(), feed.wait_s());
+
+        // --- gradients, averaged over batches
+        let mut found = Gradients::new();
+        let mut values: Vec<(&'static str, f64)> = Vec::new();
+        let mut samples = 0;
+        for part in 0..config.accumulate {
+            let batch = feed.next()?;
+            if step == 1 && part == 0 {
+                let path = folder.sample("first-batch.jpg")?;
+                if let Some(clips) = visible(&batch.pixels) {
+                    first_batch(clips, &path)?;
+                    observer.wrote(&path);
+                }
+            }
+            let stream = step * config.accumulate + part;
+            let mut rng = Rng::with_stream(config.seed, stream);
+            if let Some(lora) = &trainee.lora {
+                lora.set_dropout_seed(Some(config.seed ^ DROPOUT.wrapping_mul(stream)));
+            }
+            let prepared = preparation.prepare(&batch, &mut rng)?;
+            let network = (&trainee.network, optimizer.vars());
+            let made = learn(&preparation, network, &prepared, &mut rng)?;
+            found.add_all(optimizer.vars(), &made.gradients)?;
+            samples += batch.clips.len();
+            mean(&mut values, &made.values, config.accumulate);
+        }
+
+        // --- a step of the optimiser, unless something is no number
+        let share = 1.0 / config.accumulate as f64;
+        let norm = found.norm(optimizer.vars())? * share;
+        let rate = config.schedule.share(step, config.steps);
+        let mut is_spike = false;
+        if values.iter().all(|(_, value)| value.is_finite()) && norm.is_finite() {
+            let clip = config.clip.at(step, norm);
+            is_spike = clip.is_spike;
+            optimizer.step(&found, step, (rate, share * clip.scale))?;
+            if let Some(ema) = &mut ema {
+                ema.update(trainee.trained(), step)?;
+            }
+            state.bad_steps = 0;
+        } else {
+            state.bad_steps += 1;
+            observer
+                .note(&format!("step {step} is passed over: its loss or gradient is no number"));
+            if state.bad_steps >= MOST_BAD_STEPS {
+                let metrics = metrics.path().to_owned();
+                return Err(TrainError::NotFinite { steps: state.bad_steps, step, metrics });
+            }
+        }
+        state.step = step;
+
+        // --- the log
+        let seconds = began.elapsed().as_secs_f64();
+        let mut point = Point::new(step)
+            .with("learning_rate", config.optimizer.learning_rate * rate)
+            .with("grad_norm", norm)
+            .with("is_spike", f64::from(u8::from(is_spike)))
+            .with("seconds", seconds)
+            .with("wait_seconds", feed.wait_s() - waited)
+            .with("samples_per_second", samples as f64 / seconds);
+        for (name, value) in values {
+            point = point.with(name, value);
+        }
+        let is_last = step == config.steps;
+        if measures.is_due(step) || is_last {
+            let path = folder.sample(&format!("step-{step:010}.jpg"))?;
+            let look = || {
+                preview(&generator, config, &path)?;
+                held_out(&preparation, &trainee.network, (around.feeds, &wanted, version))
+            };
+            if let Some(lora) = &trainee.lora {
+                lora.set_dropout_seed(None);
+            }
+            let loss = match &ema {
+                Some(ema) => ema.applied(trainee.trained(), look)?,
+                None => look()?,
+            };
+            if !config.measure.prompts.is_empty() {
+                observer.wrote(&path);
+            }
+            if let Some(loss) = loss {
+                point = point.with("held_out_loss", loss);
+            }
+        }
+        metrics.push(&point)?;
+        observer.step(&point, config.steps);
+
+        // --- checkpoints
+        let is_over = is_last || around.stop.is_asked();
+        if checkpoints.is_due(step) || is_over {
+            state.data = feed.state()?;
+            let tensors = (trainee.trained(), &optimizer, ema.as_ref());
+            let saved = save(config, (&folder, &state), tensors)?;
+            observer.wrote(&saved.path);
+        }
+        if is_over {
+            break;
+        }
+    }
+
+    if state.step < config.steps {
+        return Ok(Ended::Stopped(state.step));
+    }
+    let written = || finish(config, (&parts, &trainee), device);
+    let path = match &ema {
+        Some(ema) => ema.applied(trainee.trained(), written)?,
+        None => written()?,
+    };
+    observer.wrote(&path);
+    Ok(Ended::Complete)
+}
+
+/// The model, or its adapters, as they are used.
+fn finish(
+    config: &DitTrainConfig,
+    (parts, trainee): (&Parts, &Trainee),
+    device: &Device,
+) -> Result<std::path::PathBuf, TrainError> {
+    let out: &Path = &config.out;
+    if let Some(lora) = &trainee.lora {
+        let path = out.join("lora.safetensors");
+        lora.save(&path, Format::Kohya, DType::F32)?;
+        lora.save(&out.join("peft"), Format::Peft, DType::F32)?;
+        return Ok(path);
+    }
+    let path = out.join("model");
+    let (_, vae) = parts.vae(device)?;
+    let transformer = (&parts.transformer, &trainee.params);
+    ModelFolder::write(&path, &parts.card, transformer, (&parts.vae, &vae))?;
+    Ok(path)
+}
+
+/// What makes previews, over the tensors that are trained.
+fn preview_generator(
+    config: &DitTrainConfig,
+    parts: &Parts,
+    trainee: &mut Trainee,
+    device: &Device,
+) -> Result<Generator, TrainError> {
+    let dtype = match config.dtype {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+    };
+    let options = TextOptions { device: device.clone(), dtype, tokens: parts.card.text.tokens };
+    let text = TextEncoder::open(&parts.text_files, &options)?;
+    let frozen = match trainee.frozen.take() {
+        Some(frozen) => frozen,
+        None => Transformer3d::frozen(&mut trainee.params, &parts.transformer)?,
+    };
+    let (vae, _) = parts.vae(device)?;
+    let place = Place { device: device.clone(), dtype };
+    Ok(Generator::over(parts.card.clone(), frozen, vae, text, place)?)
+}
+
+/// Frames, where a batch has them.
+const fn visible(pixels: &Pixels) -> Option<&candle_core::Tensor> {
+    match pixels {
+        Pixels::Frames(frames) => Some(frames),
+        Pixels::Moments(_) => None,
+    }
+}
+
+/// Adds a batch's values to the means of a step of `count` batches.
+fn mean(means: &mut Vec<(&'static str, f64)>, values: &[(&'static str, f64)], count: u64) {
+    for (name, value) in values {
+        let value = value / count as f64;
+        match means.iter_mut().find(|(known, _)| known == name) {
+            Some((_, mean)) => *mean += value,
+            None => means.push((*name, value)),
+        }
+    }
+}
