@@ -3,7 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{BufRead as _, BufReader},
     path::Path,
+    process::Stdio,
 };
 
 use curate_testing::{make, program};
@@ -291,4 +293,34 @@ fn encoding_fills_in_what_is_missing_and_leaves_clips_alone() {
     fs::write(&checkpoint, b"cut off").unwrap();
     let broken = encode(&[]);
     assert_eq!(broken.code, Some(2), "{}", broken.err);
+}
+
+/// Ctrl-C writes what was encoded; the same command then does the rest.
+#[test]
+fn encoding_that_is_interrupted_goes_on() {
+    let folder = Folder::new();
+    let out = table(&folder);
+    let checkpoint = folder.path("vae.safetensors");
+    vae(&checkpoint, 1);
+    let checkpoint = checkpoint.to_str().unwrap().to_owned();
+    let line = ["encode", &out, "--vae", &checkpoint, "--size", "64", "--frames", "16"];
+    let mut child = program(CURATE).args(line).stderr(Stdio::piped()).spawn().unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(err.any(|line| line == "12 clips lack latents"), "it does not begin");
+    let pid = child.id().to_string();
+    assert!(program("kill").args(["-INT", &pid]).status().unwrap().success());
+    let rest: Vec<String> = err.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("run the same command again")), "{rest:?}");
+    let count = |lines: &[String]| -> u64 {
+        let words = "latents of ";
+        let line = lines.iter().find_map(|line| line.strip_prefix(words)).unwrap();
+        line.split(' ').next().unwrap().parse().unwrap()
+    };
+    let written = count(&rest);
+    let again = curate(&line);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let lines: Vec<String> = again.err.lines().map(str::to_owned).collect();
+    assert_eq!(count(&lines), 12 - written, "{}", again.err);
+    assert!(again.err.contains(&format!("{written} had them")), "{}", again.err);
 }
