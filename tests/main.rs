@@ -13,6 +13,7 @@ mod dedup;
 mod doctor;
 mod editors;
 mod files;
+mod generate;
 mod kills;
 mod media;
 mod models;
