@@ -44,7 +44,10 @@ export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
 
 # Where cargo keeps the sources of cudarc. It is in the dependency graph only with `cuda`.
 manifest=$here/Cargo.toml
-cudarc=$(cargo metadata --format-version 1 --manifest-path "$manifest" --features cuda |
+# Of this machine's platform, or every other one's crates would be fetched.
+host=$(rustc -vV | sed -n 's/^host: //p')
+cudarc=$(cargo metadata --format-version 1 --filter-platform "$host" --manifest-path "$manifest" \
+    --features cuda |
     python3 -c 'import json, os, sys
 found = [p for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"]
 print(os.path.join(os.path.dirname(found[0]["manifest_path"]), "src"))')

@@ -9,7 +9,8 @@
 //!
 //! What is trained and generated with is written in candle and [`curate_ops`]: [`vae`] is the Slice VAE,
 //! [`dit`] the diffusion transformer, [`diffusion`] losses and samplers, [`encoders`] turn text into
-//! tokens and a guiding image into its embedding; [`lora`] are adapters; [`params`] are their tensors by published names, and [`parity`] compares with the references.
+//! tokens and a guiding image into its embedding; [`lora`] are adapters; [`params`] are their tensors by
+//! published names, and [`parity`] compares with the references.
 //!
 //! A run never downloads: stages only ask the hub for paths, and `curate models pull` fills it. The
 //! crate reads no environment and starts no process; the command hands it a folder, something that

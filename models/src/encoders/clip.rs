@@ -1,9 +1,9 @@
 //! CLIP's image tower (Radford et al., arXiv 2103.00020), whose embedding of a first frame guides the
 //! transformer.
 //!
-//! As transformers' `CLIPVisionModelWithProjection`: embeddings are as projected, not scaled to length
-//! 1. Tensors have the names of the published files, of which the text half is passed over. Pictures
-//! are prepared as for the aesthetic scores, equal to the reference to the last bit.
+//! As transformers' `CLIPVisionModelWithProjection`: embeddings are as projected, and not brought to a
+//! length of one. Tensors have the names of the published files, of which the text half is passed over.
+//! Pictures are prepared as for the aesthetic scores, equal to the reference to the last bit.
 //!
 //! Decided against the ONNX graph of the aesthetic scores: a generator on a GPU would then need a second
 //! runtime, and a second copy of the device's libraries, for one picture.

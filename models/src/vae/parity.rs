@@ -22,8 +22,8 @@ use crate::{
 
 type Tensors = HashMap<String, Tensor>;
 
-fn load(folder: &Path, name: &str) -> Result<Tensors, VaeError> {
-    Ok(candle_core::safetensors::load(folder.join(name), &Device::Cpu)?)
+fn load(folder: &Path, name: &str, device: &Device) -> Result<Tensors, VaeError> {
+    Ok(candle_core::safetensors::load(folder.join(name), device)?)
 }
 
 fn get<'t>(tensors: &'t Tensors, name: &str) -> Result<&'t Tensor, VaeError> {
@@ -46,16 +46,24 @@ fn row(name: String, found: Result<Tensor, VaeError>, wanted: &Tensor) -> Result
     Ok(Row { name, difference, bound })
 }
 
-/// The reference's configuration and weights.
+/// The reference's configuration and weights, on the CPU.
 ///
 /// # Errors
 /// When `folder` has none.
 pub fn reference(folder: &Path) -> Result<(VaeConfig, Params), VaeError> {
+    reference_on(folder, &Device::Cpu)
+}
+
+/// The same on any device, where everything is then compared.
+///
+/// # Errors
+/// When `folder` has none.
+pub fn reference_on(folder: &Path, device: &Device) -> Result<(VaeConfig, Params), VaeError> {
     let path = folder.join("slice_vae.config.json");
     let json = std::fs::read_to_string(&path).map_err(candle_core::Error::wrap)?;
     let weights = Weights::open(&folder.join("slice_vae.weights.safetensors"));
     let weights = weights.map_err(ParamsError::from)?;
-    Ok((VaeConfig::from_json(&json)?, Params::from_weights(weights, &Device::Cpu)))
+    Ok((VaeConfig::from_json(&json)?, Params::from_weights(weights, device)))
 }
 
 fn build(params: &mut Params, config: &VaeConfig) -> Result<SliceVae, VaeError> {
@@ -74,7 +82,7 @@ pub fn outputs(
     let mut rows = videos(folder, config, params)?;
     rows.extend(tiles(folder, config, params)?);
     rows.extend(magvit(folder, config, params)?);
-    rows.extend(discriminator(folder)?);
+    rows.extend(discriminator(folder, params.device())?);
     Ok(rows)
 }
 
@@ -88,7 +96,7 @@ pub fn videos(
     params: &mut Params,
 ) -> Result<Vec<Row>, VaeError> {
     let vae = build(params, config)?;
-    let io = load(folder, "slice_vae.io.safetensors")?;
+    let io = load(folder, "slice_vae.io.safetensors", params.device())?;
     let mut rows = Vec::new();
     for frames in [1, 8, 9, 16, 25] {
         let name = format!("slice_vae encode T={frames}");
@@ -110,7 +118,7 @@ pub fn videos(
 pub fn tiles(folder: &Path, config: &VaeConfig, params: &mut Params) -> Result<Vec<Row>, VaeError> {
     let tiled = VaeConfig { tiling: Some(Tiling::default()), ..config.clone() };
     let vae = build(params, &tiled)?;
-    let io = load(folder, "slice_vae.io.safetensors")?;
+    let io = load(folder, "slice_vae.io.safetensors", params.device())?;
     let mut rows = Vec::new();
     for frames in [1, 8] {
         let x = get(&io, &format!("tiled.T{frames}.x_u8"))?.to_dtype(DType::F32)?;
@@ -137,7 +145,7 @@ pub fn magvit(
     params: &mut Params,
 ) -> Result<Vec<Row>, VaeError> {
     let vae = build(params, &config.as_magvit())?;
-    let io = load(folder, "magvit.io.safetensors")?;
+    let io = load(folder, "magvit.io.safetensors", params.device())?;
     let mut rows = Vec::new();
     for frames in [1, 9] {
         let moments = vae.moments(get(&io, &format!("T{frames}.x"))?);
@@ -163,13 +171,13 @@ fn every_eighth(x: &Tensor) -> Result<Tensor, VaeError> {
 ///
 /// # Errors
 /// When `folder` has not the reference tensors.
-pub fn discriminator(folder: &Path) -> Result<Vec<Row>, VaeError> {
-    let tensors = load(folder, "discriminator3d.safetensors")?;
+pub fn discriminator(folder: &Path, device: &Device) -> Result<Vec<Row>, VaeError> {
+    let tensors = load(folder, "discriminator3d.safetensors", device)?;
     let weights: BTreeMap<String, Tensor> = tensors
         .iter()
         .filter_map(|(name, tensor)| Some((name.strip_prefix("w.")?.to_owned(), tensor.clone())))
         .collect();
-    let mut params = Params::from_tensors("discriminator3d", weights, &Device::Cpu);
+    let mut params = Params::from_tensors("discriminator3d", weights, device);
     let network = params.build(|scope| Discriminator3d::new(scope, 3, &[32, 64, 64]))?;
     let mut rows = Vec::new();
     for frames in [1, 9] {
@@ -209,7 +217,7 @@ pub fn gradient_rows(
     config: &VaeConfig,
     params: &mut Params,
 ) -> Result<Vec<Row>, VaeError> {
-    let reference = load(folder, "slice_vae.grad.safetensors")?;
+    let reference = load(folder, "slice_vae.grad.safetensors", params.device())?;
     let vae = params.build(|scope| SliceVae::new(config, scope))?;
     let noise = get(&reference, "posterior_noise")?;
     let loss = loss(&vae, get(&reference, "x")?, noise, 1e-3)?;
@@ -252,7 +260,7 @@ pub fn step_rows(
     config: &VaeConfig,
     params: &mut Params,
 ) -> Result<Vec<Row>, VaeError> {
-    let reference = load(folder, "slice_vae.steps.safetensors")?;
+    let reference = load(folder, "slice_vae.steps.safetensors", params.device())?;
     let vae = params.build(|scope| SliceVae::new(config, scope))?;
     let vars: Vec<Var> = params.trained().map(|(_, var)| var.clone()).collect();
     let moments: Vec<Moments> = vars.iter().map(Moments::zeros).collect::<Result<_, _>>()?;
