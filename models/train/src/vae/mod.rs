@@ -1,1 +1,35 @@
-//! Training the Slice VAE.
+//! Training the Slice VAE (arXiv 2405.18991, section 3.1 and 5; the released trainer of EasyAnimate
+//! V3, `easyanimate/vae`).
+//!
+//! ```text
+//! clips -> encoder -> latents drawn -> decoder -> frames
+//!   L1, L2, LPIPS with the clips; divergence of the latents; two discriminators, from a step on
+//! ```
+//!
+//! [`VaeTrainConfig`] is what a run's file says, [`train`] the loop. A run ends with
+//! `vae.safetensors`, averaged weights with their configuration and measured scaling factor.
+
+mod checkpoint;
+mod config;
+mod critics;
+mod feed;
+mod losses;
+mod measure;
+mod start;
+mod step;
+mod table;
+#[cfg(test)]
+mod tests;
+mod train;
+
+pub use self::{
+    config::{Stage, VaeTrainConfig},
+    critics::AdversarialConfig,
+    feed::{Feed, Feeds},
+    losses::{
+        LossConfig, Reconstruction, adaptive_weight, generator, hinge, outliers, reconstruction,
+    },
+    start::ModelConfig,
+    table::TableFeeds,
+    train::{Surroundings, train},
+};

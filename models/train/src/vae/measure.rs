@@ -1,0 +1,201 @@
+//! What is measured on the way: losses on clips that are not trained on, the factor that gives
+//! latents unit variance, and a picture of reconstructions.
+//!
+//! Each time the same clips and the same noise, so that two measurements differ by the weights alone.
+
+use candle_core::{DType, Device, Tensor};
+use curate_models::{
+    params::Params,
+    vae::{ScalingMeter, SliceVae, lpips::Lpips},
+};
+use curate_ops::Rng;
+
+use super::{
+    VaeTrainConfig,
+    feed::Feed,
+    losses::{LossConfig, reconstruction},
+    step::{Values, scalar},
+    train::Surroundings,
+};
+use crate::{
+    TrainError,
+    data::{DataError, Version},
+    optim::Ema,
+    run::{Observer, RunFolder, row, write_picture},
+};
+
+/// Clips that are drawn.
+const CLIPS: usize = 4;
+/// Streams of noise that no step has.
+const STREAM: u64 = 1 << 62;
+
+/// What a run measures and draws.
+pub(super) struct Sampling<'a> {
+    pub(super) config: &'a VaeTrainConfig,
+    pub(super) around: &'a Surroundings<'a>,
+    pub(super) folder: &'a RunFolder,
+    pub(super) vae: &'a SliceVae,
+    pub(super) params: &'a Params,
+    pub(super) lpips: Option<&'a Lpips>,
+    /// The version of the table that is trained on.
+    pub(super) version: Option<u64>,
+}
+
+impl Sampling<'_> {
+    /// Measures and draws the weights that are to be used, averages where there are any: what was
+    /// measured by name, and the scaling factor.
+    pub(super) fn draw(
+        &self,
+        ema: Option<&Ema>,
+        step: u64,
+        observer: &mut (dyn Observer + Send),
+    ) -> Result<(Values, f64), TrainError> {
+        let config = self.config;
+        let mut feed = self.feed(observer)?;
+        let measure = Measure {
+            loss: &config.loss,
+            lpips: self.lpips,
+            batches: config.held_out_batches,
+            seed: config.seed,
+            device: self.around.device,
+        };
+        let mut run = || measure.run(self.vae, &mut *feed);
+        let measured = match ema {
+            Some(ema) => ema.applied(self.params, run)?,
+            None => run()?,
+        };
+        let path = self.folder.sample(&format!("step-{step:010}.jpg"))?;
+        write_picture(&measured.rows, &path)?;
+        observer.wrote(&path);
+        Ok((measured.values, measured.scaling_factor))
+    }
+
+    /// What is held out, from its beginning; else what is trained on.
+    fn feed(&self, observer: &mut (dyn Observer + Send)) -> Result<Box<dyn Feed>, TrainError> {
+        let Surroundings { feeds, .. } = self.around;
+        let seed = self.config.seed;
+        let open = |mut data: crate::data::DataConfig| {
+            data.version = self.version.map(Version::Number).or(data.version);
+            feeds.open(&data, seed, None)
+        };
+        match self.config.held_out_data().map(open) {
+            Some(Err(TrainError::Data(DataError::NoRows { .. }))) => {
+                // A small table may have no clip whose id falls into the share.
+                observer.note("no clip is held out; what is measured was trained on");
+                open(self.config.training_data())
+            }
+            Some(opened) => opened,
+            None => open(self.config.training_data()),
+        }
+    }
+}
+
+/// What was measured.
+#[derive(Clone, Debug)]
+struct Measured {
+    /// By the names under which they are logged.
+    values: Values,
+    /// One over the standard deviation of latents.
+    scaling_factor: f64,
+    /// Rows of frames: of a clip, of its reconstruction; at the end one decoded from noise.
+    rows: Vec<Tensor>,
+}
+
+/// How it is measured.
+#[derive(Clone, Copy, Debug)]
+struct Measure<'a> {
+    loss: &'a LossConfig,
+    lpips: Option<&'a Lpips>,
+    batches: u64,
+    seed: u64,
+    device: &'a Device,
+}
+
+impl Measure<'_> {
+    fn run(&self, vae: &SliceVae, feed: &mut dyn Feed) -> Result<Measured, TrainError> {
+        let mut meter = ScalingMeter::new();
+        let mut sums = Values::new();
+        let mut rows = Vec::new();
+        let mut shape = None;
+        for batch in 0..self.batches.max(1) {
+            let real = feed.next()?.to_device(self.device)?;
+            let mut rng = Rng::with_stream(self.seed, STREAM + batch);
+            let posterior = vae.encode(&real)?;
+            let noise = rng.normal_tensor(posterior.mode().shape(), DType::F32, self.device)?;
+            // What the transformer sees, and the decoder.
+            let latents = posterior.sample(&noise)?.detach();
+            meter.push(&latents)?;
+            let made = vae.decode(&latents)?.detach();
+            let found = reconstruction(&real, &made, self.loss, self.lpips)?;
+            let mut values = vec![
+                ("held_out_reconstruction", scalar(&found.loss)?),
+                ("held_out_l1", scalar(&found.l1)?),
+                ("held_out_l2", scalar(&found.l2)?),
+                ("held_out_kl", scalar(&posterior.divergence()?)?),
+            ];
+            if let Some(lpips) = &found.lpips {
+                values.push(("held_out_lpips", scalar(lpips)?));
+            }
+            add(&mut sums, &values);
+            for clip in 0..real.dim(0)? {
+                if rows.len() < 2 * CLIPS && (clip == 0 || real.dim(2)? > 1) {
+                    rows.push(row(&real.get(clip)?)?);
+                    rows.push(row(&made.get(clip)?)?);
+                }
+            }
+            shape.get_or_insert_with(|| noise.narrow(0, 0, 1).map(|one| one.shape().clone()));
+        }
+        let batches = self.batches.max(1) as f64;
+        sums.iter_mut().for_each(|(_, sum)| *sum /= batches);
+        let l2 = sums.iter().find(|(name, _)| *name == "held_out_l2").map_or(0.0, |(_, l2)| *l2);
+        // Of values in [-1, 1].
+        sums.push(("held_out_psnr", 10.0 * (4.0 / l2.max(1e-12)).log10()));
+        let scaling_factor = meter.factor()?;
+        if let Some(shape) = shape.transpose()? {
+            let mut rng = Rng::with_stream(self.seed, STREAM - 1);
+            let noise = rng.normal_tensor(shape, DType::F32, self.device)?;
+            rows.push(row(&vae.decode(&(noise / scaling_factor)?)?.detach().get(0)?)?);
+        }
+        Ok(Measured { values: sums, scaling_factor, rows })
+    }
+}
+
+fn add(sums: &mut Values, values: &[(&'static str, f64)]) {
+    for (name, value) in values {
+        match sums.iter_mut().find(|(known, _)| known == name) {
+            Some((_, sum)) => *sum += value,
+            None => sums.push((*name, *value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use curate_media::PixelFormat;
+
+    use super::*;
+
+    #[test]
+    fn rows_have_the_first_and_last_frame_and_pictures_their_colours() {
+        let clip = Tensor::arange(0.0_f32, 17.0, &Device::Cpu).unwrap().reshape((1, 17, 1, 1));
+        let clip = clip.unwrap().repeat((3, 1, 1, 1)).unwrap();
+        let values = |x: Tensor| x.get(0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let found = values(row(&clip).unwrap());
+        assert_eq!(found, [0.0, 2.0, 4.0, 6.0, 9.0, 11.0, 13.0, 16.0]);
+        let found = values(row(&clip.narrow(1, 3, 1).unwrap()).unwrap());
+        assert_eq!(found, [3.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0]);
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("red.jpg");
+        let red = Tensor::new(&[[[1.0_f32]], [[-1.0]], [[-5.0]]], &Device::Cpu).unwrap();
+        write_picture(&[red.broadcast_as((3, 16, 24)).unwrap()], &path).unwrap();
+        let picture = curate_media::decode_jpeg(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!((picture.width, picture.height), (24, 16));
+        let [first, _, last] = picture.data[..3] else { panic!("no pixel") };
+        let (red, blue) = match picture.format {
+            PixelFormat::Rgb8 => (first, last),
+            PixelFormat::Bgr8 => (last, first),
+        };
+        assert!(red > 245 && blue < 10, "{:?}", &picture.data[..3]);
+    }
+}

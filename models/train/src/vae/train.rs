@@ -1,0 +1,281 @@
+//! The loop. It reads from top to bottom; nothing is hidden in callbacks.
+
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use curate_models::{
+    hub::Hub,
+    params::save_tensors,
+    vae::{SliceVae, VaeConfig, lpips::Lpips},
+};
+use curate_ops::{Gradients, Rng, on_deep_stack};
+use serde_json::Value;
+
+use super::{
+    checkpoint::{Judges, State, restore, save, whole},
+    config::{FREE, VaeTrainConfig},
+    critics::Critics,
+    feed::Feeds,
+    measure::Sampling,
+    start,
+    step::{Generator, Objective, Values, judge},
+};
+use crate::{
+    TrainError,
+    optim::{Ema, Optimizer},
+    run::{Cadence, Ended, Observer, Point, RunFolder, Stop},
+};
+
+/// Steps in a row without a finite loss or gradient after which a run ends.
+const MOST_BAD_STEPS: u64 = 10;
+/// What the discriminators' weights are drawn with, so that they share no number with the network's.
+const CRITICS_SEED: u64 = 0x5eed;
+/// The file of a run that `curate encode` and `curate generate` read.
+const RESULT: &str = "vae.safetensors";
+
+/// What a run needs besides its configuration.
+pub struct Surroundings<'a> {
+    /// Where clips come from.
+    pub feeds: &'a dyn Feeds,
+    /// Where LPIPS' weights are, if they were pulled.
+    pub hub: &'a Hub,
+    /// What it runs on.
+    pub device: &'a Device,
+    /// How it is asked to save and end.
+    pub stop: &'a Stop,
+}
+
+/// Trains until the last step, or until asked to stop; goes on where the run's folder was left.
+///
+/// In the end `vae.safetensors` in the run's folder has the averaged weights (those of the last step,
+/// without `ema`) with the network's configuration and the scaling factor that was measured.
+///
+/// # Errors
+/// When the configuration does not fit, data cannot be read, or losses stay no numbers.
+pub fn train(
+    config: &VaeTrainConfig,
+    surroundings: &Surroundings<'_>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Ended, TrainError> {
+    // Graphs are deeper than an ordinary stack.
+    on_deep_stack(|| run(config, surroundings, observer))?
+}
+
+fn run(
+    config: &VaeTrainConfig,
+    around: &Surroundings<'_>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Ended, TrainError> {
+    let device = around.device;
+    // --- the network, its optimisers, and what they are after
+    let mut vae_config = config.network()?;
+    let as_json = serde_json::to_value(config).map_err(std::io::Error::other);
+    let as_json = as_json.map_err(TrainError::io("write", &config.out))?;
+    let folder = RunFolder::open(&config.out, &as_json, &FREE)?;
+    let (vae, params, notes) = start::network(config, &vae_config, device)?;
+    notes.iter().for_each(|note| observer.note(note));
+    let generator = Generator::new(&vae, &params, config.recompute)?;
+    let mut optimizer = Optimizer::new(&config.optimizer, &params)?;
+    let mut ema = Ema::new(config.ema, &params)?;
+    let lpips = perceptual(config, around, observer)?;
+    let mut judges = None;
+    if config.adversarial.weight > 0.0 {
+        let critics = Critics::new(&config.adversarial, config.seed ^ CRITICS_SEED, device)?;
+        let optimizer = Optimizer::new(&config.optimizer, &critics.params)?;
+        judges = Some(Judges { critics, optimizer });
+    }
+
+    // --- where the run is
+    let mut state = State {
+        step: 0,
+        critic_steps: 0,
+        bad_steps: 0,
+        data: Value::Null,
+        scaling_factor: vae_config.scaling_factor,
+    };
+    if let Some(saved) = folder.resumed() {
+        state = saved.state()?;
+        restore(saved, (&params, &mut optimizer, ema.as_mut()), judges.as_mut())?;
+        observer.note(&format!("goes on behind step {}", state.step));
+    }
+    vae_config.scaling_factor = state.scaling_factor;
+    let resume = (state.data != Value::Null).then_some(&state.data);
+    let mut feed = around.feeds.open(&config.training_data(), config.seed, resume)?;
+    let sampling = Sampling {
+        config,
+        around,
+        folder: &folder,
+        vae: &vae,
+        params: &params,
+        lpips: lpips.as_ref(),
+        version: feed.version(),
+    };
+    feed.notes().iter().for_each(|note| observer.note(note));
+    let mut metrics = folder.metrics()?;
+    let mut checkpoints = Cadence::new(config.checkpoint);
+    let mut samples = Cadence::new(config.samples);
+    let mut is_sampled = false;
+
+    while state.step < config.steps {
+        let step = state.step + 1;
+        let (began, waited) = (Instant::now(), feed.wait_s());
+
+        // --- gradients, averaged over batches
+        let is_judged = step >= config.adversarial.start;
+        let active = judges.as_ref().filter(|_| is_judged);
+        let objective = Objective {
+            loss: &config.loss,
+            lpips: lpips.as_ref(),
+            critics: active.map(|judges| (&judges.critics, config.adversarial.weight)),
+        };
+        let mut found = Gradients::new();
+        let mut judged = Gradients::new();
+        let mut values = Values::new();
+        let mut frames = 0;
+        for batch in 0..config.accumulate {
+            let real = feed.next()?.to_device(device)?;
+            frames += real.dim(0)? * real.dim(2)?;
+            let mut rng = Rng::with_stream(config.seed, step * config.accumulate + batch);
+            let noise = rng.normal_tensor(&latents_of(&vae_config, &real)?, DType::F32, device)?;
+            let made = generator.step(&real, &noise, &objective)?;
+            found.add_all(generator.vars(), &made.gradients)?;
+            mean(&mut values, &made.values, config.accumulate);
+            if let Some(Judges { critics, optimizer }) = active {
+                let (gradients, loss) = judge(critics, optimizer.vars(), &real, &made.made)?;
+                judged.add_all(optimizer.vars(), &gradients)?;
+                mean(&mut values, &[("discriminator", loss)], config.accumulate);
+            }
+        }
+
+        // --- one step of each optimiser, unless something is no number
+        let share = 1.0 / config.accumulate as f64;
+        let norm = found.norm(generator.vars())? * share;
+        let critic_norm = match active {
+            Some(judges) => judged.norm(judges.optimizer.vars())? * share,
+            None => 0.0,
+        };
+        let rate = config.schedule.share(step, config.steps);
+        let is_finite = values.iter().all(|(_, value)| value.is_finite());
+        if is_finite && norm.is_finite() && critic_norm.is_finite() {
+            let clip = config.clip.at(step, norm);
+            optimizer.step(&found, step, (rate, share * clip.scale))?;
+            if let Some(judges) = judges.as_mut().filter(|_| is_judged) {
+                state.critic_steps += 1;
+                let clip = config.clip.at(state.critic_steps, critic_norm);
+                judges.optimizer.step(&judged, state.critic_steps, (rate, share * clip.scale))?;
+            }
+            if let Some(ema) = &mut ema {
+                ema.update(&params, step)?;
+            }
+            state.bad_steps = 0;
+        } else {
+            state.bad_steps += 1;
+            observer
+                .note(&format!("step {step} is passed over: its loss or gradient is no number"));
+            if state.bad_steps >= MOST_BAD_STEPS {
+                let metrics = metrics.path().to_owned();
+                return Err(TrainError::NotFinite { steps: state.bad_steps, step, metrics });
+            }
+        }
+        state.step = step;
+
+        // --- the log
+        let seconds = began.elapsed().as_secs_f64();
+        let mut point = Point::new(step)
+            .with("learning_rate", config.optimizer.learning_rate * rate)
+            .with("grad_norm", norm)
+            .with("seconds", seconds)
+            .with("wait_seconds", feed.wait_s() - waited)
+            .with("frames_per_second", frames as f64 / seconds);
+        if is_judged && judges.is_some() {
+            point = point.with("discriminator_grad_norm", critic_norm);
+        }
+        for (name, value) in values {
+            point = point.with(name, value);
+        }
+        let is_last = step == config.steps;
+        if samples.is_due(step) || is_last {
+            is_sampled = is_last;
+            let (values, factor) = sampling.draw(ema.as_ref(), step, observer)?;
+            state.scaling_factor = factor;
+            vae_config.scaling_factor = factor;
+            for (name, value) in values {
+                point = point.with(name, value);
+            }
+        }
+        metrics.push(&point)?;
+        observer.step(&point, config.steps);
+
+        // --- checkpoints
+        let is_over = is_last || around.stop.is_asked();
+        if checkpoints.is_due(step) || is_over {
+            state.data = feed.state()?;
+            let saved = save(
+                config,
+                (&folder, &state, &vae_config),
+                (&params, &optimizer, ema.as_ref()),
+                judges.as_ref(),
+            )?;
+            observer.wrote(&saved.path);
+        }
+        if is_over {
+            break;
+        }
+    }
+
+    if state.step < config.steps {
+        return Ok(Ended::Stopped(state.step));
+    }
+    if !is_sampled {
+        // The run was complete already; its result may have been deleted.
+        let (_, factor) = sampling.draw(ema.as_ref(), state.step, observer)?;
+        vae_config.scaling_factor = factor;
+    }
+    let path = folder.path().join(RESULT);
+    let whole = whole(&params, ema.as_ref());
+    let weights = if ema.is_some() { "average" } else { "last step" };
+    let json = vae_config.to_json();
+    let tensors = whole.iter().map(|(name, tensor)| (name.as_str(), *tensor));
+    save_tensors(&path, tensors, &[(SliceVae::CONFIG_NOTE, &json), ("weights", weights)])?;
+    observer.wrote(&path);
+    Ok(Ended::Complete)
+}
+
+/// LPIPS, if it counts and its weights were pulled.
+fn perceptual(
+    config: &VaeTrainConfig,
+    around: &Surroundings<'_>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Option<Lpips>, TrainError> {
+    if config.loss.lpips == 0.0 {
+        return Ok(None);
+    }
+    match Lpips::from_hub(around.hub, around.device)? {
+        Ok(lpips) => Ok(Some(lpips)),
+        Err(missing) => {
+            observer.note(&format!(
+                "LPIPS is off, and reconstructions will be less sharp: {missing}. `loss.lpips = 0` \
+                 says that this is meant"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// The shape of the latents of clips.
+fn latents_of(vae: &VaeConfig, clips: &Tensor) -> Result<[usize; 5], TrainError> {
+    let (batch, _, frames, height, width) = clips.dims5()?;
+    let factor = vae.spatial_factor();
+    Ok([batch, vae.latent_channels, vae.latents(frames)?, height / factor, width / factor])
+}
+
+/// Adds a batch's values to the means of a step of `count` batches.
+fn mean(means: &mut Values, values: &[(&'static str, f64)], count: u64) {
+    for (name, value) in values {
+        let value = value / count as f64;
+        match means.iter_mut().find(|(known, _)| known == name) {
+            Some((_, mean)) => *mean += value,
+            None => means.push((*name, value)),
+        }
+    }
+}
