@@ -26,5 +26,6 @@ mod report;
 mod runs;
 mod scenes;
 mod shots;
+mod synth;
 mod text;
 mod util;
