@@ -1,0 +1,216 @@
+//! `curate train dit` and `curate train lora`: from clips to a model and adapters that `curate generate`
+//! uses, killed on the way, with one thread and with two, and what a wrong file says.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use curate_models::{
+    Weights,
+    generate::Place,
+    params::Params,
+    vae::{SliceVae, VaeConfig},
+};
+use curate_testing::{models, program, skip};
+
+use crate::util::{CURATE, Folder, Said, curate, said};
+
+/// Steps of each run: three epochs of the set.
+const STEPS: u64 = 6;
+
+/// A table of eight clips with captions, and a VAE with random weights. `None`: no text encoder.
+fn set() -> Option<Folder> {
+    let hub = models()?;
+    if !hub.join("minilm-l6-v2/model.safetensors").exists() {
+        skip("MiniLM", "`make test` fetches it");
+        return None;
+    }
+    let folder = Folder::new();
+    let shapes = folder.text("shapes");
+    let done = curate(&["synth", "shapes", &shapes, "--count", "8", "--frames", "16"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let recipe = "[input]\npaths = [\"shapes/manifest.jsonl\"]\n[output]\npath = \"table\"\n[[stage]]\n\
+                  kind = \"scenes\"\nmin_s = 0.5\n[[stage]]\nkind = \"caption\"\nbackend = \"source\"\n";
+    std::fs::write(folder.path("p.toml"), recipe).unwrap();
+    let done = curate(&["run", &folder.text("p.toml")]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+
+    let mut config = VaeConfig::preset("tiny").unwrap();
+    (config.width, config.groups, config.scaling_factor) = (8, 8, 1.0);
+    let place = Place::parse("cpu", "f32").unwrap();
+    let mut params = Params::seeded(1, &place.device);
+    params.build(|scope| SliceVae::new(&config, scope)).unwrap();
+    SliceVae::save(&config, &params, &folder.path("vae.safetensors")).unwrap();
+    Some(folder)
+}
+
+/// The file of a run into `out`; `more` goes before the tables.
+fn file(folder: &Folder, out: &str, model: &str, more: &str) -> String {
+    let text = format!(
+        "out = '{}'\nsteps = {STEPS}\nseed = 5\nheld_out = 0.0\n{more}\n\
+         checkpoint = {{ steps = 1 }}\nkeep = {{ last = 2 }}\n\
+         objective = {{ prediction = 'flow', variance = 'fixed' }}\n\
+         data = {{ table = '{}', size = 64, frames = 8, batch = 3 }}\n\
+         model = {{ {model}, fps = 8.0 }}\n\
+         measure = {{ every = {{ steps = 3 }}, prompts = ['a red circle moves left'] }}\n\
+         sampling = {{ sampler = 'flow-euler', steps = 2, guidance = 2.0 }}\n",
+        folder.text(out),
+        folder.text("table"),
+    );
+    let path = folder.path(&format!("{out}.toml"));
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn preset(folder: &Folder) -> String {
+    let vae = folder.text("vae.safetensors");
+    format!(
+        "preset = 'tiny', layers = 2, in_channels = 4, out_channels = 4, sample_size = 8, vae = '{vae}'"
+    )
+}
+
+fn train(kind: &str, path: &str, threads: u32) -> Said {
+    said(&command(kind, path, threads).output().unwrap())
+}
+
+fn command(kind: &str, path: &str, threads: u32) -> Command {
+    let mut command = program(CURATE);
+    command.args(["train", kind, path]).env("RAYON_NUM_THREADS", threads.to_string());
+    command
+}
+
+/// Runs a training and kills it (SIGKILL) after it has made each of these steps, then lets it end.
+fn train_with_kills(kind: &str, path: &str, log: &Path, kills: &[usize]) -> Said {
+    let steps_of = || std::fs::read_to_string(log).unwrap_or_default().lines().count();
+    for reached in kills {
+        let mut child = command(kind, path, 2);
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        while steps_of() < *reached && child.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(120), "no step is made");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the run was over too soon");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    train(kind, path, 2)
+}
+
+/// Every file of the last checkpoint, byte by byte.
+fn last_checkpoint(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let folder = run.join(format!("checkpoints/step-{STEPS:010}"));
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read(path).unwrap())
+        })
+        .collect()
+}
+
+fn expect_equal(a: &Path, b: &Path) {
+    let (a, b) = (last_checkpoint(a), last_checkpoint(b));
+    assert!(a.len() >= 3 && a.keys().eq(b.keys()), "{:?} {:?}", a.keys(), b.keys());
+    for (name, bytes) in &a {
+        assert!(bytes == &b[name], "{name} differs");
+    }
+}
+
+#[test]
+fn killed_runs_end_as_straight_ones_and_make_models_and_adapters() {
+    let Some(folder) = set() else { return };
+    let model = preset(&folder);
+    let stage = "stage = 'full'\nema = { decay = 0.9 }";
+    let straight = train("dit", &file(&folder, "straight", &model, stage), 1);
+    assert_eq!(straight.code, Some(0), "{}", straight.err);
+    let path = file(&folder, "killed", &model, stage);
+    let log = folder.path("killed/metrics.jsonl");
+    let killed = train_with_kills("dit", &path, &log, &[1, 4]);
+    assert_eq!(killed.code, Some(0), "{}", killed.err);
+    assert!(killed.err.contains("goes on behind step"), "{}", killed.err);
+    expect_equal(&folder.path("straight"), &folder.path("killed"));
+    // What was cut off is not in the log twice.
+    let steps: Vec<u64> = std::fs::read_to_string(&log)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(steps, (1..=STEPS).collect::<Vec<_>>());
+    for made in ["samples/first-batch.jpg", "samples/step-0000000006.jpg", "model/model.json"] {
+        assert!(folder.path("killed").join(made).exists(), "no {made}");
+    }
+
+    // The same from cached latents trains, too; what is cached is not looked at twice.
+    let encoded = curate(&[
+        "encode",
+        &folder.text("table"),
+        "--vae",
+        &folder.text("vae.safetensors"),
+        "--text",
+        "minilm-l6-v2",
+        "--size",
+        "64",
+        "--frames",
+        "8",
+    ]);
+    assert_eq!(encoded.code, Some(0), "{}", encoded.err);
+    let cached = train("dit", &file(&folder, "cached", &model, stage), 2);
+    assert_eq!(cached.code, Some(0), "{}", cached.err);
+
+    // Adapters beside the model, killed as well.
+    let base = format!("from = '{}'", folder.text("straight/model"));
+    let stage = "stage = 'lora'\nlora = { rank = 4, alpha = 4.0, dropout = 0.1 }\noptimizer = { learning_rate = 1e-2 }";
+    let lora = train("lora", &file(&folder, "lora", &base, stage), 1);
+    assert_eq!(lora.code, Some(0), "{}", lora.err);
+    let path = file(&folder, "lora-killed", &base, stage);
+    let log = folder.path("lora-killed/metrics.jsonl");
+    let killed = train_with_kills("lora", &path, &log, &[2]);
+    assert_eq!(killed.code, Some(0), "{}", killed.err);
+    let both = ["lora", "lora-killed"].map(|run| folder.path(run));
+    let [a, b] = both.each_ref().map(|run| last_checkpoint(run));
+    assert!(a == b, "adapters differ");
+    let adapters = Weights::open(&folder.path("lora/lora.safetensors")).unwrap();
+    let is_trained = adapters
+        .names()
+        .filter(|name| name.ends_with("lora_up.weight"))
+        .all(|name| adapters.f32(name).unwrap().iter().any(|value| *value != 0.0));
+    assert!(is_trained, "an adapter was not trained");
+    assert!(folder.path("lora/peft/adapter_config.json").exists());
+
+    // What they change is to be seen.
+    let clip = |name: &str, more: &[&str]| {
+        let (model, out) = (folder.text("straight/model"), folder.text(name));
+        let args = ["generate", "a red circle", "--model", &model, "--frames", "8", "-o", &out];
+        let made = curate(&[&args, more].concat());
+        assert_eq!(made.code, Some(0), "{}", made.err);
+        std::fs::read(folder.path(name)).unwrap()
+    };
+    let adapted = folder.text("lora/lora.safetensors");
+    assert!(clip("plain.gif", &[]) != clip("adapted.gif", &["--lora", &adapted]));
+}
+
+#[test]
+fn wrong_files_are_told_all_their_mistakes() {
+    let folder = Folder::new();
+    let model = "preset = 'huge'";
+    let path = file(&folder, "wrong", model, "stage = 'full'\naccumulate = 0\ntext_dropout = 2.0");
+    let wrong = train("dit", &path, 1);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.err);
+    for part in ["wrong.toml", "`accumulate`", "`text_dropout`", "`model.preset`", "`model.vae`"] {
+        assert!(wrong.err.contains(part), "{part}: {}", wrong.err);
+    }
+    let unknown = train("dit", &file(&folder, "unknown", model, "stage = 'full'\nstepz = 3"), 1);
+    assert!(unknown.code == Some(2) && unknown.err.contains("stepz"), "{}", unknown.err);
+    let stage = train("dit", &file(&folder, "stage", model, "stage = 'all'"), 1);
+    assert!(stage.code == Some(2) && stage.err.contains("\"adapt-vae\""), "{}", stage.err);
+    let lora = train("lora", &file(&folder, "lora", model, "stage = 'lora'"), 1);
+    assert!(lora.code == Some(2) && lora.err.contains("`model.from`"), "{}", lora.err);
+    let absent = train("dit", &folder.text("none.toml"), 1);
+    assert!(absent.code != Some(0) && absent.err.contains("none.toml"), "{}", absent.err);
+}
