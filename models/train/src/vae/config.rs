@@ -15,6 +15,7 @@ use super::{critics::AdversarialConfig, losses::LossConfig, start::ModelConfig};
 use crate::{
     TrainError,
     data::{Cache, DataConfig},
+    layers::{hold_out, layered},
     optim::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig},
     run::{CadenceConfig, PrunePolicy},
 };
@@ -155,17 +156,7 @@ impl VaeTrainConfig {
             let names: Vec<String> = Stage::NAMES.map(|(name, _)| format!("\"{name}\"")).to_vec();
             return Err(vec![format!("`stage` must be one of {}", names.join(", "))]);
         };
-        let mut all = Table::new();
-        for layer in [DEFAULTS, stage.defaults()] {
-            lay(&mut all, toml::from_str(layer).map_err(|error| vec![error.to_string()])?);
-        }
-        lay(&mut all, said);
-        let config: Self =
-            serde_path_to_error::deserialize(Value::Table(all)).map_err(|error| {
-                let key = error.path().to_string();
-                let what = error.into_inner().to_string();
-                vec![if key == "." { what } else { format!("`{key}`: {}", what.trim_end()) }]
-            })?;
+        let config: Self = layered(&[DEFAULTS, stage.defaults()], said)?;
         match config.problems() {
             problems if problems.is_empty() => Ok(config),
             problems => Err(problems),
@@ -216,37 +207,13 @@ impl VaeTrainConfig {
     /// What is trained on: the rows that `data.where` says, without those that are held out.
     #[must_use]
     pub fn training_data(&self) -> DataConfig {
-        self.share_of_data(">=")
+        hold_out(&self.data, self.held_out).0
     }
 
     /// What is held out. `None`: nothing is.
     #[must_use]
     pub fn held_out_data(&self) -> Option<DataConfig> {
-        (self.held_out > 0.0).then(|| self.share_of_data("<"))
-    }
-
-    /// Ids of clips are hashes in hexadecimal digits: those below a bound are a random share, the
-    /// same on every machine and in every version of the table. Clips of one source may be on both
-    /// sides: a table of few sources could not be shared out otherwise.
-    fn share_of_data(&self, side: &str) -> DataConfig {
-        let mut data = self.data.clone();
-        if self.held_out > 0.0 {
-            let bound = (self.held_out * f64::from(u32::MAX)) as u32;
-            data.filter = format!("({}) AND clip_id {side} '{bound:08x}'", data.filter);
-        }
-        data
-    }
-}
-
-/// Lays a table over another: what it says counts.
-fn lay(under: &mut Table, over: Table) {
-    for (key, value) in over {
-        match (under.get_mut(&key), value) {
-            (Some(Value::Table(under)), Value::Table(over)) => lay(under, over),
-            (_, value) => {
-                under.insert(key, value);
-            }
-        }
+        hold_out(&self.data, self.held_out).1
     }
 }
 

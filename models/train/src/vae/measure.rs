@@ -168,34 +168,3 @@ fn add(sums: &mut Values, values: &[(&'static str, f64)]) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use curate_media::PixelFormat;
-
-    use super::*;
-
-    #[test]
-    fn rows_have_the_first_and_last_frame_and_pictures_their_colours() {
-        let clip = Tensor::arange(0.0_f32, 17.0, &Device::Cpu).unwrap().reshape((1, 17, 1, 1));
-        let clip = clip.unwrap().repeat((3, 1, 1, 1)).unwrap();
-        let values = |x: Tensor| x.get(0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let found = values(row(&clip).unwrap());
-        assert_eq!(found, [0.0, 2.0, 4.0, 6.0, 9.0, 11.0, 13.0, 16.0]);
-        let found = values(row(&clip.narrow(1, 3, 1).unwrap()).unwrap());
-        assert_eq!(found, [3.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0]);
-
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("red.jpg");
-        let red = Tensor::new(&[[[1.0_f32]], [[-1.0]], [[-5.0]]], &Device::Cpu).unwrap();
-        write_picture(&[red.broadcast_as((3, 16, 24)).unwrap()], &path).unwrap();
-        let picture = curate_media::decode_jpeg(&std::fs::read(path).unwrap()).unwrap();
-        assert_eq!((picture.width, picture.height), (24, 16));
-        let [first, _, last] = picture.data[..3] else { panic!("no pixel") };
-        let (red, blue) = match picture.format {
-            PixelFormat::Rgb8 => (first, last),
-            PixelFormat::Bgr8 => (last, first),
-        };
-        assert!(red > 245 && blue < 10, "{:?}", &picture.data[..3]);
-    }
-}
