@@ -10,6 +10,7 @@
 //! results do not depend on the number of threads.
 
 mod activation;
+mod adapted;
 mod attention;
 mod axis;
 mod checkpoint;
@@ -34,6 +35,7 @@ mod softmax;
 mod vector;
 
 pub use activation::{gelu_erf, gelu_tanh, silu};
+pub use adapted::{LowRank, adapted_linear};
 pub use attention::attention;
 pub use checkpoint::{Segment, checkpoint};
 pub use conv::{conv2d, conv3d, frozen_conv2d, frozen_conv3d};

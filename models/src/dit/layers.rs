@@ -6,7 +6,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use crate::{
-    lora::Adapter,
+    lora::{Adapter, adapted},
     params::{Init, ParamsError, Scope},
 };
 
@@ -57,7 +57,12 @@ impl Linear {
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(|bias| bias.to_dtype(x.dtype())).transpose()?;
-        let y = curate_ops::linear(x, &self.weight.to_dtype(x.dtype())?, bias.as_ref())?;
+        let (weight, bias) = (self.weight.to_dtype(x.dtype())?, bias.as_ref());
+        let is_frozen = !weight.track_op() && bias.is_none_or(|bias| !bias.track_op());
+        if is_frozen && !self.adapters.is_empty() {
+            return adapted(x, &weight, bias, &self.adapters);
+        }
+        let y = curate_ops::linear(x, &weight, bias)?;
         self.adapters.iter().try_fold(y, |y, adapter| y + adapter.forward(x)?)
     }
 }

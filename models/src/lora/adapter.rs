@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Result, Tensor, Var};
-use curate_ops::{Rng, linear};
+use curate_ops::{LowRank, Rng, adapted_linear, linear};
 
 /// The seed of this step's dropout masks, shared by all adapters of a [`Lora`](super::Lora). `None`:
 /// nothing is dropped.
@@ -44,23 +44,58 @@ pub(crate) struct Adapter {
     pub(super) vars: Vec<Var>,
 }
 
+/// What a layer over frozen weights gives with its adapters, and without gradients for those weights, however
+/// many there are: `x` is `[.., I]`, `weight` `[O, I]`, `bias` `[O]`, all of one type.
+pub(crate) fn adapted(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    adapters: &[Adapter],
+) -> Result<Tensor> {
+    let cast = adapters.iter().map(|adapter| adapter.cast(x)).collect::<Result<Vec<Cast>>>()?;
+    let parts: Vec<LowRank<'_>> = cast.iter().map(Cast::part).collect();
+    adapted_linear(x, weight, bias, &parts)
+}
+
+/// An adapter in the type of what it is used on, with this step's mask.
+struct Cast {
+    down: Tensor,
+    up: Tensor,
+    factor: f64,
+    mask: Option<Tensor>,
+}
+
+impl Cast {
+    fn part(&self) -> LowRank<'_> {
+        let mask = self.mask.as_ref();
+        LowRank { down: &self.down, up: &self.up, factor: self.factor, mask }
+    }
+}
+
 impl Adapter {
-    /// `x` is `[.., I]`, the result `[.., O]`, both in one type.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn cast(&self, x: &Tensor) -> Result<Cast> {
         let dtype = x.dtype();
         let seed = self.dropout.seed.get().filter(|_| self.dropout.rate > 0.0);
-        let dropped = match seed {
-            Some(seed) => {
-                let mut rng = Rng::with_stream(seed, self.dropout.stream);
-                let mask =
-                    rng.dropout_mask(self.dropout.rate, x.shape().clone(), dtype, x.device())?;
-                Some((x * mask)?)
-            }
-            None => None,
+        let mask = |seed: u64| {
+            let mut rng = Rng::with_stream(seed, self.dropout.stream);
+            rng.dropout_mask(self.dropout.rate, x.shape().clone(), dtype, x.device())
         };
-        let inner = linear(dropped.as_ref().unwrap_or(x), &self.down.to_dtype(dtype)?, None)?;
+        Ok(Cast {
+            down: self.down.to_dtype(dtype)?,
+            up: self.up.to_dtype(dtype)?,
+            factor: self.factor,
+            mask: seed.map(mask).transpose()?,
+        })
+    }
+
+    /// What it adds by itself, for layers whose own weights are trained as well: `x` is `[.., I]`, the result
+    /// `[.., O]`.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let cast = self.cast(x)?;
+        let masked = cast.mask.as_ref().map_or_else(|| Ok(x.clone()), |mask| x * mask)?;
         // Here and not behind `up`: there are fewer numbers to multiply.
-        linear(&(inner * self.factor)?, &self.up.to_dtype(dtype)?, None)
+        let inner = (linear(&masked, &cast.down, None)? * cast.factor)?;
+        linear(&inner, &cast.up, None)
     }
 
     /// The same without gradients for the adapter.

@@ -46,7 +46,7 @@ use crate::{
     params::{Init, Params, ParamsError, Role, fits, stream},
 };
 
-pub(crate) use self::adapter::Adapter;
+pub(crate) use self::adapter::{Adapter, adapted};
 pub use self::{
     config::LoraConfig,
     error::LoraError,
