@@ -18,7 +18,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo test soak bench bench-scenes bench-motion parity bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
+.PHONY: help setup tools models build demo story story-smoke test soak bench bench-scenes bench-motion parity bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,16 @@ demo: build models ## Run the pipeline on sample clips and show what was kept an
 	  '  curate extract demo/out CLIP_ID    write the clip as a file' \
 	  '  curate export demo/out FOLDER --format webdataset    kept clips as tar shards' \
 	  '  curate schema                    what every column means'
+
+# Run it again after a stop. STORY_CLIPS, STORY_ROUNDS and STORY_PROMPTS change it.
+story: build ## Train on procedural clips and score what is generated: proof that it learns.
+	@$(CURATE) models pull minilm-l6-v2
+	bin/scripts/story.sh $(CURATE) story
+
+story-smoke: build ## The same in minutes, too small to learn anything.
+	@$(CURATE) models pull minilm-l6-v2
+	rm -rf story-smoke
+	bin/scripts/story.sh $(CURATE) story-smoke smoke
 
 # What the tests compare with: PySceneDetect, readers of exports, a browser, and the demo's clips.
 tools:

@@ -26,6 +26,7 @@ mod report;
 mod runs;
 mod scenes;
 mod shots;
+mod story;
 mod synth;
 mod text;
 mod util;
