@@ -181,7 +181,10 @@ fn every_trained_tensor_learns_of_generator_and_discriminators() {
         assert!(loss > 0.0);
         for (name, var) in critics.params.trained() {
             let found = found.get(var).unwrap_or_else(|| panic!("{name} has none"));
-            assert!(largest(found) > 0.0, "{name}");
+            // A last bias moves all scores alike: between the hinges, what is won on the one side is
+            // lost on the other.
+            let is_last = name.ends_with("model.11.bias") || name.ends_with("conv_out.bias");
+            assert!(largest(found) > 0.0 || is_last, "{name}");
         }
         assert_eq!(critics.params.trained().count(), critics.vars().len());
     }

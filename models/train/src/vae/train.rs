@@ -233,10 +233,15 @@ fn run(
     }
     let path = folder.path().join(RESULT);
     let whole = whole(&params, ema.as_ref());
-    let weights = if ema.is_some() { "average" } else { "last step" };
     let json = vae_config.to_json();
     let tensors = whole.iter().map(|(name, tensor)| (name.as_str(), *tensor));
-    save_tensors(&path, tensors, &[(SliceVae::CONFIG_NOTE, &json), ("weights", weights)])?;
+    // One note, as the order of several in a file's header is another each time.
+    save_tensors(&path, tensors, &[(SliceVae::CONFIG_NOTE, &json)])?;
+    let weights = if ema.is_some() { "averaged weights" } else { "the weights of the last step" };
+    observer.note(&format!(
+        "{RESULT} has {weights}, and {:.4} as the scaling factor of its latents",
+        vae_config.scaling_factor
+    ));
     observer.wrote(&path);
     Ok(Ended::Complete)
 }
