@@ -18,7 +18,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo story story-smoke test soak bench bench-scenes bench-motion parity bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
+.PHONY: help setup tools models build demo story story-smoke test soak bench bench-scenes bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -94,6 +94,10 @@ bench-scenes: build tools ## Compare scene detection with ffmpeg and PySceneDete
 parity: build ## Compare the networks that are trained with the released code, tensor by tensor.
 	cargo build $(CARGO_FLAGS) --workspace --example parity
 	$(CARGO_TARGET_DIR)/release/examples/parity ../shared/fixtures/easyanimate_v3
+
+bench-networks: build ## The networks that are trained against PyTorch (needs torch), and a profile.
+	cargo build $(CARGO_FLAGS) --workspace --example vae_speed --example dit_speed
+	benches/networks_speed.sh $(CARGO_TARGET_DIR)/release/examples ../shared/fixtures/easyanimate_v3
 
 bench-captions: build ## Captions from llama.cpp's server, with a model out of Python wheels.
 	benches/caption_server.sh $(CACHE)/caption_server | tee docs/captions_llama_cpp.txt

@@ -29,4 +29,8 @@ mod shots;
 mod story;
 mod synth;
 mod text;
+mod training_data;
+mod training_dit;
+mod training_page;
+mod training_vae;
 mod util;

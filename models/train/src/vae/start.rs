@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use curate_models::{
     Weights,
     params::{Params, Role},
@@ -39,6 +39,10 @@ pub struct ModelConfig {
     pub groups: Option<usize>,
     /// Channels of latents, in place of the preset's 4.
     pub latent_channels: Option<usize>,
+    /// What the logarithm of the latents' variance starts at in a network from scratch. About 0 without
+    /// it, as published: noise as large as the latents, which a long training overcomes. -4 lets the
+    /// decoder see the encoder from the first step on.
+    pub log_variance: Option<f64>,
 }
 
 impl ModelConfig {
@@ -155,6 +159,9 @@ pub(super) fn network(
         params.set_role("quant_conv.*", Role::Frozen);
     }
     let network = params.build(|scope| SliceVae::new(vae, scope))?;
+    if let Some(log_variance) = config.model.log_variance.filter(|_| !config.model.has_weights()) {
+        start_at(&params, log_variance)?;
+    }
     let count = |trained: bool| -> usize {
         let of = params.iter().filter(|(_, _, role)| (*role == Role::Trained) == trained);
         of.map(|(_, var, _)| var.elem_count()).sum()
@@ -173,6 +180,18 @@ pub(super) fn network(
         ));
     }
     Ok((network, params, notes))
+}
+
+/// Sets the bias that becomes the logarithm of the variance, which is the second half of the
+/// encoder's output.
+fn start_at(params: &Params, log_variance: f64) -> Result<(), TrainError> {
+    if let Some(bias) = params.get("quant_conv.bias") {
+        let half = bias.elem_count() / 2;
+        let means = bias.as_detached_tensor().narrow(0, 0, half)?;
+        let rest = Tensor::full(log_variance as f32, half, bias.device())?;
+        bias.set(&Tensor::cat(&[means, rest.to_dtype(bias.dtype())?], 0)?)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -227,6 +246,19 @@ mod tests {
             assert_eq!(var.flatten_all().unwrap().to_vec1::<f32>().unwrap(), was, "{name}");
         }
         assert!(notes[0].contains("are trained"), "{notes:?}");
+    }
+
+    #[test]
+    fn latents_start_as_sharp_as_the_file_says() {
+        let small = "stage = 'slice'\nmodel.width = 8\nmodel.groups = 8\ndata.frames = 8\n";
+        let run = config(&format!("{small}model.log_variance = -4.0"));
+        let vae = run.network().unwrap();
+        let (network, _, _) = network(&run, &vae, &Device::Cpu).unwrap();
+        let video =
+            Tensor::zeros((1, 3, 8, 16, 16), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let posterior = network.encode(&video).unwrap();
+        let mean = posterior.log_variance().mean_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!((mean + 4.0).abs() < 1.0, "{mean}");
     }
 
     #[test]
