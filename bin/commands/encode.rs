@@ -104,7 +104,7 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     );
     shown.bar.finish_and_clear();
     let encoded = encoded.map_err(|error| match error {
-        TrainError::Data(error) => usage(error),
+        TrainError::Data(error) => usage(*error),
         error => wrong(error),
     })?;
     Ok(report(&encoded, args, started))

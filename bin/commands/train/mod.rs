@@ -81,7 +81,7 @@ fn train_vae(args: &RunArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let around = vae::Surroundings { feeds: &feeds, hub: &hub, device: &place.device, stop: &stop };
     let mut watcher = Watcher::new(config.steps);
     let ended = vae::train(&config, &around, &mut watcher);
-    ending(&mut watcher, ended, &args.file)
+    ending(&watcher, ended, &args.file)
 }
 
 fn train_dit(args: &RunArgs, is_lora: bool, runtime: &Handle) -> anyhow::Result<Exit> {
@@ -104,7 +104,7 @@ fn train_dit(args: &RunArgs, is_lora: bool, runtime: &Handle) -> anyhow::Result<
     let around = dit::Surroundings { feeds: &feeds, hub: &hub, device: &place.device, stop: &stop };
     let mut watcher = Watcher::new(config.steps);
     let ended = dit::train(&config, &around, &mut watcher);
-    ending(&mut watcher, ended, &args.file)
+    ending(&watcher, ended, &args.file)
 }
 
 /// What is wrong with the file or what it names ends with code 2.
@@ -133,7 +133,7 @@ fn stop() -> anyhow::Result<Stop> {
 }
 
 fn ending(
-    watcher: &mut Watcher,
+    watcher: &Watcher,
     ended: Result<Ended, TrainError>,
     file: &Path,
 ) -> anyhow::Result<Exit> {

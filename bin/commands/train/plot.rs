@@ -149,7 +149,7 @@ fn chart(name: &str, values: &[(f64, f64)]) -> String {
 /// A number in few digits.
 fn short(value: f64) -> String {
     match value.abs() {
-        size if size == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         size if (0.01..100_000.0).contains(&size) => format!("{value:.4}"),
         _ => format!("{value:.2e}"),
     }

@@ -35,7 +35,7 @@ fn distances_and_gradients_are_those_of_pytorch() {
     let b = Var::from_tensor(&tensors["b"]).unwrap();
     let y = network.forward(&tensors["a"], b.as_tensor()).unwrap();
     assert!(difference(&y, &tensors["y"]) < 1e-5, "{y} {}", tensors["y"]);
-    let found = gradients(y.sum_all().unwrap(), &[b.clone()], None).unwrap();
+    let found = gradients(y.sum_all().unwrap(), std::slice::from_ref(&b), None).unwrap();
     let wanted = &tensors["grad.b"];
     let largest = difference(wanted, &wanted.zeros_like().unwrap());
     assert!(difference(found.get(&b).unwrap(), wanted) < 1e-4 * largest, "of {largest}");
@@ -48,14 +48,13 @@ fn equal_pictures_are_at_no_distance_and_blind_features_give_no_nan() {
     let y = network(&tensors).forward(&a, &a).unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(y, [0.0, 0.0]);
     // A layer that sees nothing: all its features are zero.
-    for (name, tensor) in &mut tensors {
-        if name.starts_with("w.features.5.") {
-            *tensor = Tensor::full(-1.0_f32, tensor.shape(), &CPU).unwrap();
-        }
+    for part in ["weight", "bias"] {
+        let tensor = tensors.get_mut(&format!("w.features.5.{part}")).unwrap();
+        *tensor = Tensor::full(-1.0_f32, tensor.shape(), &CPU).unwrap();
     }
     let b = Var::from_tensor(&tensors["b"]).unwrap();
     let y = network(&tensors).forward(&a, b.as_tensor()).unwrap();
-    let found = gradients(y.sum_all().unwrap(), &[b.clone()], None).unwrap();
+    let found = gradients(y.sum_all().unwrap(), std::slice::from_ref(&b), None).unwrap();
     let sum =
         found.get(&b).unwrap().abs().unwrap().sum_all().unwrap().to_dtype(DType::F32).unwrap();
     assert!(sum.to_scalar::<f32>().unwrap().is_finite());
@@ -63,8 +62,9 @@ fn equal_pictures_are_at_no_distance_and_blind_features_give_no_nan() {
 
 #[test]
 fn a_hub_without_the_weights_says_how_to_pull_them() {
-    let folder = std::env::temp_dir().join("no hub of curate is here");
-    let missing = Lpips::from_hub(&Hub::open(folder).unwrap(), &CPU).unwrap().unwrap_err();
+    let empty = tempfile::tempdir().unwrap();
+    let hub = Hub::open(empty.path().join("hub")).unwrap();
+    let missing = Lpips::from_hub(&hub, &CPU).unwrap().unwrap_err();
     let text = missing.to_string();
     assert!(text.contains("curate models pull lpips-vgg16"), "{text}");
 }

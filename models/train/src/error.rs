@@ -10,6 +10,8 @@ use curate_models::{
     generate::GenerateError, lora::LoraError, params::ParamsError, vae::VaeError,
 };
 
+use crate::data::DataError;
+
 /// Why a training run stops.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -80,34 +82,57 @@ pub enum TrainError {
     },
     /// A checkpoint of weights cannot be read.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Weights(Box<WeightsError>),
     /// Weights do not fit their network.
     #[error(transparent)]
-    Params(#[from] ParamsError),
+    Params(Box<ParamsError>),
     /// The VAE fails.
     #[error(transparent)]
-    Vae(#[from] VaeError),
+    Vae(Box<VaeError>),
     /// The transformer fails.
     #[error(transparent)]
-    Transformer(#[from] TransformerError),
+    Transformer(Box<TransformerError>),
     /// The text encoder fails.
     #[error(transparent)]
-    Encoder(#[from] EncoderError),
+    Encoder(Box<EncoderError>),
     /// Noise, losses or samplers fail.
     #[error(transparent)]
-    Diffusion(#[from] DiffusionError),
+    Diffusion(Box<DiffusionError>),
     /// A model's folder cannot be read or written, or a preview not be made.
     #[error(transparent)]
-    Model(#[from] GenerateError),
+    Model(Box<GenerateError>),
     /// Adapters do not fit the network, or cannot be written.
     #[error(transparent)]
-    Lora(#[from] LoraError),
+    Lora(Box<LoraError>),
     /// The data cannot be read.
     #[error(transparent)]
-    Data(#[from] crate::data::DataError),
+    Data(Box<DataError>),
     /// candle failed, usually for want of memory.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+/// Boxed, so that a result is not as large as the largest of them.
+macro_rules! boxed {
+    ($($variant:ident($error:ty),)*) => {
+        $(impl From<$error> for TrainError {
+            fn from(error: $error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        })*
+    };
+}
+
+boxed! {
+    Data(DataError),
+    Diffusion(DiffusionError),
+    Encoder(EncoderError),
+    Lora(LoraError),
+    Model(GenerateError),
+    Params(ParamsError),
+    Transformer(TransformerError),
+    Vae(VaeError),
+    Weights(WeightsError),
 }
 
 impl TrainError {
@@ -126,6 +151,7 @@ impl TrainError {
         match self {
             Self::Config { .. } | Self::OtherRun { .. } | Self::NothingTrained { .. } => true,
             Self::Data(error) => error.is_usage(),
+            Self::Model(error) => error.is_of_input(),
             _ => false,
         }
     }

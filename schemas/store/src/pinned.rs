@@ -131,7 +131,6 @@ impl Pinned {
 mod tests {
     use curate_schemas::columns::{CLIP_ID, LATENTS, LATENTS_KEY, MOTION, VIDEO};
 
-    use super::*;
     use crate::{Changes, CompactOptions, StoreError, testing::Table};
 
     #[tokio::test]

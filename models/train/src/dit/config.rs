@@ -295,7 +295,7 @@ impl DitTrainConfig {
             Variance::Fixed => LATENT_CHANNELS,
         };
         // What is not looked at may be there: a published checkpoint has it.
-        if network.out_channels == wanted || network.out_channels > wanted {
+        if network.out_channels >= wanted {
             return Ok(());
         }
         Err(TrainError::Config {

@@ -69,11 +69,7 @@ pub(super) fn known(
     let part = |from: usize, count: usize| {
         (count > 0).then(|| clip.narrow(1, from, count)?.contiguous()).transpose()
     };
-    Ok(curate_models::generate::Known {
-        start: part(0, first)?,
-        end: part(frames - last, last)?,
-        ..Default::default()
-    })
+    Ok(curate_models::generate::Known { start: part(0, first)?, end: part(frames - last, last)? })
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn open(
 ) -> Result<Option<Box<dyn Feed>>, TrainError> {
     match feeds.open(data, wanted, seed, None) {
         // A small table may have no clip whose id falls into the share.
-        Err(TrainError::Data(DataError::NoRows { .. })) => Ok(None),
+        Err(TrainError::Data(error)) if matches!(*error, DataError::NoRows { .. }) => Ok(None),
         opened => opened.map(Some),
     }
 }

@@ -86,9 +86,9 @@ pub(super) fn restore(
     if let Some(ema) = ema {
         ema.restore(&saved.weights("ema")?)?;
     }
-    if let Some(Judges { critics, optimizer }) = judges {
-        critics.params.restore(&saved.weights("discriminators")?)?;
-        optimizer.restore(&saved.weights("discriminators-optimizer")?)?;
+    if let Some(judges) = judges {
+        judges.critics.params.restore(&saved.weights("discriminators")?)?;
+        judges.optimizer.restore(&saved.weights("discriminators-optimizer")?)?;
     }
     Ok(())
 }

@@ -179,7 +179,7 @@ mod tests {
         // The gradient of the first term is a sign over the number of frames.
         let made = Var::from_tensor(&made).unwrap();
         let found = reconstruction(&real, made.as_tensor(), &weights(1.0, 0.0), None).unwrap();
-        let gradient = gradients(found.loss, &[made.clone()], None).unwrap();
+        let gradient = gradients(found.loss, std::slice::from_ref(&made), None).unwrap();
         let gradient =
             gradient.get(&made).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(gradient.iter().all(|value| (value - 1.0 / 6.0).abs() < 1e-6));
@@ -224,7 +224,7 @@ mod tests {
         let flat = Var::from_tensor(&Tensor::ones((1, 4, 1, 2, 2), DType::F32, &CPU).unwrap());
         let flat = flat.unwrap();
         let loss = outliers(&Posterior::new(flat.as_tensor()).unwrap(), 3.0).unwrap();
-        let found = gradients(loss, &[flat.clone()], None).unwrap();
+        let found = gradients(loss, std::slice::from_ref(&flat), None).unwrap();
         let sum = found.get(&flat).unwrap().sum_all().unwrap();
         assert!(value(&sum).is_finite());
     }

@@ -79,7 +79,7 @@ impl Sampling<'_> {
             feeds.open(&data, seed, None)
         };
         match self.config.held_out_data().map(open) {
-            Some(Err(TrainError::Data(DataError::NoRows { .. }))) => {
+            Some(Err(TrainError::Data(error))) if matches!(*error, DataError::NoRows { .. }) => {
                 // A small table may have no clip whose id falls into the share.
                 observer.note("no clip is held out; what is measured was trained on");
                 open(self.config.training_data())

@@ -122,7 +122,8 @@ fn run(
     poisoned: u64,
 ) -> (Result<Ended, TrainError>, Vec<String>) {
     let stop = Stop::default();
-    let hub = Hub::open(std::env::temp_dir().join("no hub of curate is here")).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let hub = Hub::open(empty.path().join("hub")).unwrap();
     let feeds = MadeFeeds { poisoned };
     let around = Surroundings { feeds: &feeds, hub: &hub, device: &CPU, stop: &stop };
     let mut watch = Watch { stop: stop.clone(), after, notes: Vec::new() };
@@ -154,7 +155,7 @@ const WEIGHTS: LossConfig =
 
 fn small_critics() -> Critics {
     let config =
-        AdversarialConfig { frames_width: 4, clips_widths: vec![32, 32], ..Default::default() };
+        AdversarialConfig { frames_width: 4, clips_widths: vec![64], ..Default::default() };
     Critics::new(&config, 9, &CPU).unwrap()
 }
 
@@ -166,6 +167,12 @@ fn largest(tensor: &Tensor) -> f32 {
 fn every_trained_tensor_learns_of_generator_and_discriminators() {
     let (vae, params) = network(8);
     let critics = small_critics();
+    // Behind its hinge nothing is asked of real clips. In between, what moves all scores alike wins on
+    // the one side what it loses on the other, and last biases have no gradient.
+    for name in ["discriminator.model.11.bias", "discriminator3d.conv_out.bias"] {
+        let bias = critics.params.get(name).unwrap();
+        bias.set(&(bias.ones_like().unwrap() * 3.0).unwrap()).unwrap();
+    }
     let real = clip(1, 1, (1, 9, 32));
     let noise = Rng::new(3).normal_tensor((1, 4, 3, 4, 4), DType::F32, &CPU).unwrap();
     let objective = Objective { loss: &WEIGHTS, lpips: None, critics: Some((&critics, 0.5)) };
@@ -181,10 +188,7 @@ fn every_trained_tensor_learns_of_generator_and_discriminators() {
         assert!(loss > 0.0);
         for (name, var) in critics.params.trained() {
             let found = found.get(var).unwrap_or_else(|| panic!("{name} has none"));
-            // A last bias moves all scores alike: between the hinges, what is won on the one side is
-            // lost on the other.
-            let is_last = name.ends_with("model.11.bias") || name.ends_with("conv_out.bias");
-            assert!(largest(found) > 0.0 || is_last, "{name}");
+            assert!(largest(found) > 0.0, "{name}");
         }
         assert_eq!(critics.params.trained().count(), critics.vars().len());
     }
