@@ -172,8 +172,9 @@ mod tests {
             };
             let middle = seen[FRAMES as usize / 2];
             assert!((middle.0 / area - 1.0).abs() < 0.08, "{scene:?}: {} of {area}", middle.0);
+            // The lower quarter of a triangle is nearly half of it.
             for (weight, _) in &seen {
-                assert!(*weight > 0.7 * area, "{scene:?}: {weight} of {area} in view");
+                assert!(*weight > 0.5 * area, "{scene:?}: {weight} of {area} in view");
             }
             // Whole pixels per frame, in the right direction and no other, from any frame on.
             let step = scene.speed.sides_per_frame() * side;
