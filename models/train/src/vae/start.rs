@@ -35,6 +35,8 @@ pub struct ModelConfig {
     pub width: Option<usize>,
     /// Widths of blocks in multiples of the first, in place of the preset's.
     pub multipliers: Option<Vec<usize>>,
+    /// Residual layers of a block of the encoder, in place of the preset's 2; the decoder has one more.
+    pub layers: Option<usize>,
     /// Groups of norms, in place of the preset's; they must divide all widths.
     pub groups: Option<usize>,
     /// Channels of latents, in place of the preset's 4.
@@ -92,6 +94,7 @@ impl ModelConfig {
             (None, None, None) => return Err(VaeError::Latents.into()),
         };
         config.width = self.width.unwrap_or(config.width);
+        config.layers = self.layers.unwrap_or(config.layers);
         config.groups = self.groups.unwrap_or(config.groups);
         config.latent_channels = self.latent_channels.unwrap_or(config.latent_channels);
         if let Some(multipliers) = &self.multipliers {
