@@ -15,6 +15,7 @@ mod progress;
 mod recipe;
 mod report;
 mod report_page;
+mod signals;
 mod sink;
 mod units;
 

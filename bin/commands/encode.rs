@@ -3,7 +3,7 @@
 use std::{
     io::IsTerminal as _,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,11 +21,10 @@ use curate_train::{
     run::Stop,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
 
 use super::buckets::{DataArgs, usage};
-use crate::{Exit, UsageError, env, progress::say};
+use crate::{Exit, UsageError, env, progress::say, signals};
 
 /// Lines come at most this often when stderr is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -44,7 +43,7 @@ pub(crate) struct EncodeArgs {
     /// The text encoder: a folder, or the id of a model; without it no captions are encoded.
     #[arg(long, value_name = "FOLDER_OR_ID")]
     text: Option<String>,
-    /// Tokens that a caption is cut to [default: 64 for MiniLM, 120 else].
+    /// Tokens that a caption is cut to [default: as the run's file says, else 64 for MiniLM, 120 else].
     #[arg(long)]
     tokens: Option<usize>,
     #[command(flatten)]
@@ -75,20 +74,12 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let place = Place::parse(&args.device, &args.dtype).map_err(wrong)?;
     let vae = args.vae.as_deref().map(|path| Vae::open(path, &place.device)).transpose();
     let vae = vae.map_err(wrong)?;
-    let text = args.text.as_deref().map(|word| open_text(word, args.tokens, &place)).transpose()?;
+    let tokens = args.tokens.or_else(|| args.recipe.as_deref().and_then(tokens_of));
+    let text = args.text.as_deref().map(|word| open_text(word, tokens, &place)).transpose()?;
 
     let store = runtime.block_on(Store::open(&args.out))?;
     let rows = TableRows::open(&config, None, runtime).map_err(usage)?;
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The second one ends the process; what was written stays.
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            Exit::Stopped as i32,
-            Arc::clone(&flag),
-        )?;
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
-    }
+    let stop = Stop::of(signals::stop_flag()?);
     let what = Encoding {
         source: Arc::new(rows),
         config: &config,
@@ -100,7 +91,7 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
         &what,
         &mut |changes| runtime.block_on(store.patch(changes)).map(drop),
         &mut |progress| shown.tell(progress),
-        &Stop::of(flag),
+        &stop,
     );
     shown.bar.finish_and_clear();
     let encoded = encoded.map_err(|error| match error {
@@ -108,6 +99,13 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
         error => wrong(error),
     })?;
     Ok(report(&encoded, args, started))
+}
+
+/// What the file of a training run says under `model.text.tokens`.
+fn tokens_of(recipe: &Path) -> Option<usize> {
+    let file: toml::Table = toml::from_str(&std::fs::read_to_string(recipe).ok()?).ok()?;
+    let tokens = file.get("model")?.get("text")?.get("tokens")?.as_integer()?;
+    usize::try_from(tokens).ok()
 }
 
 /// An error of a file that the user named.

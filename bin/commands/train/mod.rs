@@ -9,22 +9,20 @@ mod plot;
 use std::{
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use clap::{Args, Subcommand};
 use curate_models::{generate::Place, hub::Hub};
 use curate_train::{
-    TrainError, dit,
+    Surroundings, TableFeeds, TrainError, dit,
     run::{Ended, Observer, Point, Stop},
     vae,
 };
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
 
-use crate::{Exit, UsageError, env, progress::say};
+use crate::{Exit, UsageError, env, progress::say, signals};
 
 /// Lines come at most this often when stderr is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -76,9 +74,10 @@ fn train_vae(args: &RunArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     if args.dry_run {
         return Ok(Exit::Complete);
     }
-    let (place, hub, stop) = (place(&args.device)?, Hub::open(env::models_dir()?)?, stop()?);
-    let feeds = vae::TableFeeds { runtime: runtime.clone() };
-    let around = vae::Surroundings { feeds: &feeds, hub: &hub, device: &place.device, stop: &stop };
+    let (place, hub, stop) =
+        (place(&args.device)?, Hub::open(env::models_dir()?)?, Stop::of(signals::stop_flag()?));
+    let feeds = TableFeeds { runtime: runtime.clone() };
+    let around = Surroundings { feeds: &feeds, hub: &hub, device: &place.device, stop: &stop };
     let mut watcher = Watcher::new(config.steps);
     let ended = vae::train(&config, &around, &mut watcher);
     ending(&watcher, ended, &args.file)
@@ -99,9 +98,9 @@ fn train_dit(args: &RunArgs, is_lora: bool, runtime: &Handle) -> anyhow::Result<
     if args.dry_run {
         return Ok(Exit::Complete);
     }
-    let (place, stop) = (place(&args.device)?, stop()?);
-    let feeds = dit::TableFeeds { runtime: runtime.clone() };
-    let around = dit::Surroundings { feeds: &feeds, hub: &hub, device: &place.device, stop: &stop };
+    let (place, stop) = (place(&args.device)?, Stop::of(signals::stop_flag()?));
+    let feeds = TableFeeds { runtime: runtime.clone() };
+    let around = Surroundings { feeds: &feeds, hub: &hub, device: &place.device, stop: &stop };
     let mut watcher = Watcher::new(config.steps);
     let ended = dit::train(&config, &around, &mut watcher);
     ending(&watcher, ended, &args.file)
@@ -115,21 +114,6 @@ fn usage(error: TrainError) -> anyhow::Error {
 /// Where a run computes; in what is its file's affair.
 fn place(device: &str) -> anyhow::Result<Place> {
     Ok(Place::parse(device, "f32").map_err(|error| UsageError(error.to_string()))?)
-}
-
-/// A flag that the first signal sets; the second ends the process.
-fn stop() -> anyhow::Result<Stop> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag unset and only sets it.
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            Exit::Stopped as i32,
-            Arc::clone(&flag),
-        )?;
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
-    }
-    Ok(Stop::of(flag))
 }
 
 fn ending(

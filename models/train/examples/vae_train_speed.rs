@@ -9,34 +9,35 @@ use candle_core::{DType, Device, Tensor};
 use curate_models::hub::Hub;
 use curate_ops::Rng;
 use curate_train::{
-    TrainError,
-    data::DataConfig,
+    Feed, Feeds, Surroundings, TrainError,
+    data::{Batch, DataConfig, Wanted},
     run::{Observer, Point, Stop},
-    vae::{Feed, Feeds, Surroundings, VaeTrainConfig, train},
+    vae::{VaeTrainConfig, train},
 };
 use serde_json::{Value, json};
 
 /// Always the same noise.
 struct Noise;
 
-struct Batch(Tensor);
+struct Same(Tensor);
 
 impl Feeds for Noise {
     fn open(
         &self,
         config: &DataConfig,
+        _wanted: &Wanted,
         seed: u64,
         _resume: Option<&Value>,
     ) -> Result<Box<dyn Feed>, TrainError> {
         let shape = (config.batch, 3, config.frames, config.size, config.size);
         let clips = Rng::new(seed).uniform_tensor(-1.0..1.0, shape, DType::F32, &Device::Cpu)?;
-        Ok(Box::new(Batch(clips)))
+        Ok(Box::new(Same(clips)))
     }
 }
 
-impl Feed for Batch {
-    fn next(&mut self) -> Result<Tensor, TrainError> {
-        Ok(self.0.clone())
+impl Feed for Same {
+    fn next(&mut self) -> Result<Batch, TrainError> {
+        Ok(Batch::of_frames(0, self.0.clone())?)
     }
 
     fn state(&self) -> Result<Value, TrainError> {

@@ -1,15 +1,57 @@
 //! Configurations in layers: what a file says lies over what its stage says, over what always holds.
 
+use std::path::Path;
+
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use crate::data::DataConfig;
+use crate::{TrainError, data::DataConfig};
 
-/// Reads TOML texts, each over the ones before it, and then what a file says.
+/// A configuration in stages: what a file of a stage says unless it says otherwise.
+pub(crate) trait Staged: DeserializeOwned {
+    /// The stages.
+    type Stage: Copy + 'static;
+    /// Their names in files.
+    const STAGES: &'static [(&'static str, Self::Stage)];
+    /// What holds for all of them, as TOML.
+    const DEFAULTS: &'static str;
+
+    /// What holds for one of them, as TOML.
+    fn of_stage(stage: Self::Stage) -> &'static str;
+
+    /// Everything that is wrong, each with its key.
+    fn wrong(&self) -> Vec<String>;
+}
+
+/// Reads and checks the text of a file.
 ///
 /// # Errors
-/// What is wrong, with its key.
-pub(crate) fn layered<C: DeserializeOwned>(layers: &[&str], said: Table) -> Result<C, Vec<String>> {
+/// Everything that is wrong, each with its key.
+pub(crate) fn parse<C: Staged>(text: &str) -> Result<C, Vec<String>> {
+    let said: Table = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+    let named = said.get("stage").and_then(Value::as_str);
+    let Some((_, stage)) = C::STAGES.iter().find(|(name, _)| Some(*name) == named) else {
+        let names: Vec<String> = C::STAGES.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        return Err(vec![format!("`stage` must be one of {}", names.join(", "))]);
+    };
+    let config: C = layered(&[C::DEFAULTS, C::of_stage(*stage)], said)?;
+    match config.wrong() {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(problems),
+    }
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// [`TrainError::Config`] with everything that is wrong, [`TrainError::Io`] when there is no such file.
+pub(crate) fn read<C: Staged>(path: &Path) -> Result<C, TrainError> {
+    let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+    parse(&text).map_err(|problems| TrainError::Config { path: path.to_owned(), problems })
+}
+
+/// Reads TOML texts, each over the ones before it, and then what a file says.
+fn layered<C: DeserializeOwned>(layers: &[&str], said: Table) -> Result<C, Vec<String>> {
     let mut all = Table::new();
     for layer in layers {
         lay(&mut all, toml::from_str(layer).map_err(|error| vec![error.to_string()])?);

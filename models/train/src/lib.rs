@@ -7,6 +7,7 @@ pub mod data;
 pub mod dit;
 pub mod encode;
 mod error;
+mod feed;
 mod layers;
 pub mod optim;
 pub mod run;
@@ -14,3 +15,4 @@ pub mod shapes;
 pub mod vae;
 
 pub use error::TrainError;
+pub use feed::{Feed, Feeds, Surroundings, TableFeeds};

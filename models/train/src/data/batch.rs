@@ -54,6 +54,22 @@ pub struct Batch {
     pub text: Option<Encoded>,
 }
 
+impl Batch {
+    /// Frames, `[B, 3, T, H, W]` in [-1, 1], that come from no table: clips without names and captions.
+    ///
+    /// # Errors
+    /// When the tensor is of another shape.
+    pub fn of_frames(number: u64, frames: Tensor) -> candle_core::Result<Self> {
+        let (batch, _, count, height, width) = frames.dims5()?;
+        let nameless = ClipRef { clip_id: String::new(), caption: String::new() };
+        let is_image = count == 1;
+        let bucket =
+            Bucket { is_image, height, width, frames: count, has_latents: false, has_text: false };
+        let (clips, pixels) = (vec![nameless; batch], Pixels::Frames(frames));
+        Ok(Self { number, epoch: 0, bucket, clips, pixels, text: None })
+    }
+}
+
 /// How reading went so far. Of this process: a run that is resumed counts from 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {

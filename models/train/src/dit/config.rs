@@ -14,13 +14,12 @@ use curate_models::{
     lora::LoraConfig,
 };
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
 use super::{guidance::GuidanceConfig, model::ModelConfig};
 use crate::{
     TrainError,
     data::{Cache, DataConfig},
-    layers::{hold_out, layered},
+    layers::{self, Staged, hold_out},
     optim::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig},
     run::{CadenceConfig, PrunePolicy},
 };
@@ -42,14 +41,6 @@ pub enum Stage {
 }
 
 impl Stage {
-    const NAMES: [(&'static str, Self); 5] = [
-        ("adapt-vae", Self::AdaptVae),
-        ("motion", Self::Motion),
-        ("full", Self::Full),
-        ("hq", Self::Hq),
-        ("lora", Self::Lora),
-    ];
-
     /// What a file of this stage says unless it says otherwise, as TOML.
     const fn defaults(self) -> &'static str {
         match self {
@@ -141,8 +132,7 @@ pub struct DitTrainConfig {
     pub accumulate: u64,
     /// What is computed in.
     pub dtype: Precision,
-    /// Whether layers are run again in backward instead of kept: an eighth of the memory, a sixth
-    /// more time.
+    /// Whether layers are run again in backward instead of kept: less memory, more time.
     pub checkpointing: bool,
     /// Share of the clips that is never trained on, by their ids; 0: none.
     pub held_out: f64,
@@ -196,6 +186,27 @@ pub(super) const FREE: [&str; 9] = [
     "sampling",
 ];
 
+impl Staged for DitTrainConfig {
+    type Stage = Stage;
+
+    const STAGES: &'static [(&'static str, Stage)] = &[
+        ("adapt-vae", Stage::AdaptVae),
+        ("motion", Stage::Motion),
+        ("full", Stage::Full),
+        ("hq", Stage::Hq),
+        ("lora", Stage::Lora),
+    ];
+    const DEFAULTS: &'static str = DEFAULTS;
+
+    fn of_stage(stage: Stage) -> &'static str {
+        stage.defaults()
+    }
+
+    fn wrong(&self) -> Vec<String> {
+        self.problems()
+    }
+}
+
 impl DitTrainConfig {
     /// Reads and checks a file.
     ///
@@ -203,9 +214,7 @@ impl DitTrainConfig {
     /// [`TrainError::Config`] with everything that is wrong, [`TrainError::Io`] when there is no such
     /// file.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
-        Self::parse(&text)
-            .map_err(|problems| TrainError::Config { path: path.to_owned(), problems })
+        layers::read(path)
     }
 
     /// Reads and checks the text of a file.
@@ -213,18 +222,7 @@ impl DitTrainConfig {
     /// # Errors
     /// Everything that is wrong, each with its key.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let said: Table = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
-        let stage = said.get("stage").and_then(Value::as_str);
-        let stage = Stage::NAMES.iter().find(|(name, _)| Some(*name) == stage);
-        let Some((_, stage)) = stage else {
-            let names: Vec<String> = Stage::NAMES.map(|(name, _)| format!("\"{name}\"")).to_vec();
-            return Err(vec![format!("`stage` must be one of {}", names.join(", "))]);
-        };
-        let config: Self = layered(&[DEFAULTS, stage.defaults()], said)?;
-        match config.problems() {
-            problems if problems.is_empty() => Ok(config),
-            problems => Err(problems),
-        }
+        layers::parse(text)
     }
 
     /// Everything that is wrong, each with its key.
@@ -274,9 +272,9 @@ impl DitTrainConfig {
             "`train` is empty; `[\"*\"]` is everything",
         );
         check(
-            self.guidance.known == 0.0 || self.data.cache == Cache::Off,
-            "`guidance.known` needs frames: set `data.cache = \"off\"`, or `guidance.known = 0.0` to \
-             train on text alone",
+            self.guidance.known.is_none_or(|known| known == 0.0) || self.data.cache == Cache::Off,
+            "`guidance.known` needs frames: set `data.cache = \"off\"`, or leave it out to train on \
+             text alone",
         );
         problems
     }

@@ -1,4 +1,4 @@
-//! Known frames and guiding images in training.
+//! Known frames in training.
 //!
 //! A network of 12 channels is told which frames of a clip it is given (section 3.2 of the paper). A
 //! third of the clips have none, a third their first frames, a third first and last. Where the
@@ -9,22 +9,24 @@ use candle_core::Tensor;
 use curate_ops::Rng;
 use serde::{Deserialize, Serialize};
 
+/// Share of clips with known frames in the released trainer.
+const PUBLISHED: f64 = 2.0 / 3.0;
+
 /// How often frames are known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuidanceConfig {
-    /// Share of clips of which frames are known; half of them first ones, half first and last. Two
-    /// thirds as published. Needs frames: 0 for cached latents.
-    pub known: f64,
+    /// Share of clips of which frames are known; half of them first ones, half first and last. Without
+    /// it two thirds, as published, where frames are read (`data.cache = "off"`), and none where latents
+    /// may come from the cache, which are of whole clips.
+    pub known: Option<f64>,
     /// The most frames that are known at an end; from 1 to so many. 4 as published.
     pub most_frames: u64,
-    /// Share of batches without the tokens of a guiding image. 0.5 as published.
-    pub clip_dropout: f64,
 }
 
 impl Default for GuidanceConfig {
     fn default() -> Self {
-        Self { known: 0.0, most_frames: 4, clip_dropout: 0.5 }
+        Self { known: None, most_frames: 4 }
     }
 }
 
@@ -33,10 +35,8 @@ impl GuidanceConfig {
     #[must_use]
     pub fn problems(&self, key: &str) -> Vec<String> {
         let mut problems = Vec::new();
-        for (name, value) in [("known", self.known), ("clip_dropout", self.clip_dropout)] {
-            if !(0.0..=1.0).contains(&value) {
-                problems.push(format!("`{key}.{name}` is {value}, not a share from 0 to 1"));
-            }
+        if let Some(known) = self.known.filter(|known| !(0.0..=1.0).contains(known)) {
+            problems.push(format!("`{key}.known` is {known}, not a share from 0 to 1"));
         }
         if self.most_frames == 0 {
             problems.push(format!("`{key}.most_frames` is 0; 1 is an image"));
@@ -44,15 +44,17 @@ impl GuidanceConfig {
         problems
     }
 
-    /// How many first and last frames of a clip of `frames` are known.
+    /// How many first and last frames of a clip of `frames` are known, drawn on a clip whose frames are
+    /// there.
     pub(super) fn draw(&self, rng: &mut Rng, frames: usize) -> (usize, usize) {
+        let known = self.known.unwrap_or(PUBLISHED);
         let (share, count) = (rng.uniform(), rng.below(self.most_frames) as usize + 1);
         // Of an image nothing is known; of a clip never all.
         let most = (frames.saturating_sub(1)) / 2;
         let count = count.min(most);
-        if frames <= 1 || share >= self.known {
+        if frames <= 1 || share >= known {
             (0, 0)
-        } else if share < self.known / 2.0 {
+        } else if share < known / 2.0 {
             (count, 0)
         } else {
             (count, count)
@@ -80,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_third_is_free_a_third_begins_and_a_third_ends_too() {
-        let config = GuidanceConfig { known: 2.0 / 3.0, ..GuidanceConfig::default() };
+        let config = GuidanceConfig::default();
         let mut rng = Rng::new(1);
         let mut kinds = [0_u32; 3];
         let mut counts = [0_u32; 5];

@@ -14,12 +14,12 @@ use curate_ops::Rng;
 
 use super::{
     config::{DitTrainConfig, MeasureConfig},
-    feed::{Feed, Feeds},
     step::{Preparation, fixed_times, losses},
 };
 use crate::{
     TrainError,
     data::{DataConfig, DataError, Version, Wanted},
+    feed::{Feed, Feeds},
     run::{row, write_picture},
 };
 

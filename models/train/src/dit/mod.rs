@@ -13,7 +13,6 @@
 
 mod checkpoint;
 mod config;
-mod feed;
 mod guidance;
 mod measure;
 mod model;
@@ -22,8 +21,7 @@ mod train;
 
 pub use self::{
     config::{DitTrainConfig, MeasureConfig, Precision, Stage},
-    feed::{Feed, Feeds, TableFeeds},
     guidance::GuidanceConfig,
     model::{ModelConfig, Parts},
-    train::{Surroundings, train},
+    train::train,
 };

@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{
     TrainError,
-    data::{Batch, Pixels},
+    data::{Batch, Cache, Pixels},
+    run::Values,
 };
 
 /// What turns a batch into what the network sees. None of it is trained.
@@ -83,7 +84,10 @@ impl Preparation<'_> {
             let (mut known, mut settings) = (Default::default(), self.settings.clone());
             settings.frames = batch.bucket.frames;
             (settings.width, settings.height) = (batch.bucket.width, batch.bucket.height);
-            if let Pixels::Frames(frames) = &batch.pixels {
+            // With a cache, whether a clip comes as frames is chance; it must not decide what is learnt.
+            let may_be_known =
+                self.config.guidance.known.is_some() || self.config.data.cache == Cache::Off;
+            if let (Pixels::Frames(frames), true) = (&batch.pixels, may_be_known) {
                 let count = self.config.guidance.draw(rng, settings.frames);
                 known = guidance::known(&frames.get(row)?, count)?;
             }
@@ -130,7 +134,7 @@ impl Preparation<'_> {
 pub(super) struct Made {
     pub(super) gradients: Gradients,
     /// By the names under which they are logged.
-    pub(super) values: Vec<(&'static str, f64)>,
+    pub(super) values: Values,
 }
 
 /// Loss of a prepared batch, with gradients for `vars`.

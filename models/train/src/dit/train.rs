@@ -7,7 +7,6 @@ use curate_models::{
     dit::Transformer3d,
     encoders::{TextEncoder, TextOptions},
     generate::{Generator, ModelFolder, Place, Settings},
-    hub::Hub,
     lora::Format,
 };
 use curate_ops::{Gradients, Rng, on_deep_stack};
@@ -16,7 +15,6 @@ use serde_json::Value;
 use super::{
     checkpoint::{State, restore, save},
     config::{DitTrainConfig, FREE, Precision},
-    feed::Feeds,
     measure::{first_batch, held_out, preview},
     model::{Parts, Trainee},
     step::{Preparation, learn},
@@ -25,26 +23,13 @@ use crate::{
     TrainError,
     data::{Pixels, TextWanted, Wanted},
     encode::{hash_text_encoder, hash_vae},
+    feed::Surroundings,
     optim::{Ema, Optimizer},
-    run::{Cadence, Ended, Observer, Point, RunFolder, Stop},
+    run::{Cadence, Ended, Observer, Point, RunFolder, Values, add_mean, pass_over},
 };
 
-/// Steps in a row without a finite loss or gradient after which a run ends.
-const MOST_BAD_STEPS: u64 = 10;
 /// Streams of dropout masks, which no batch's numbers share.
 const DROPOUT: u64 = 0xd409_0a57;
-
-/// What a run needs besides its configuration.
-pub struct Surroundings<'a> {
-    /// Where batches come from.
-    pub feeds: &'a dyn Feeds,
-    /// Where the text encoder is.
-    pub hub: &'a Hub,
-    /// What it runs on.
-    pub device: &'a Device,
-    /// How it is asked to save and end.
-    pub stop: &'a Stop,
-}
 
 /// Trains until the last step, or until asked to stop; goes on where the run's folder was left.
 ///
@@ -77,8 +62,7 @@ fn run(
     let mut trainee = parts.transformer(config, device)?;
     trainee.notes.iter().for_each(|note| observer.note(note));
     let mut optimizer = Optimizer::new(&config.optimizer, trainee.trained())?;
-    let count = optimizer.count();
-    observer.note(&format!("{count} of {} numbers are trained", count.max(trainee.params.count())));
+    observer.note(&format!("{} numbers are trained", optimizer.count()));
     let mut ema = Ema::new(config.ema, trainee.trained())?;
     let generator = preview_generator(config, &parts, &mut trainee, device)?;
     let schedule = parts.card.noise();
@@ -123,7 +107,7 @@ fn run(
 
         // --- gradients, averaged over batches
         let mut found = Gradients::new();
-        let mut values: Vec<(&'static str, f64)> = Vec::new();
+        let mut values = Values::new();
         let mut samples = 0;
         for part in 0..config.accumulate {
             let batch = feed.next()?;
@@ -144,7 +128,7 @@ fn run(
             let made = learn(&preparation, network, &prepared, &mut rng)?;
             found.add_all(optimizer.vars(), &made.gradients)?;
             samples += batch.clips.len();
-            mean(&mut values, &made.values, config.accumulate);
+            add_mean(&mut values, &made.values, config.accumulate);
         }
 
         // --- a step of the optimiser, unless something is no number
@@ -161,13 +145,7 @@ fn run(
             }
             state.bad_steps = 0;
         } else {
-            state.bad_steps += 1;
-            observer
-                .note(&format!("step {step} is passed over: its loss or gradient is no number"));
-            if state.bad_steps >= MOST_BAD_STEPS {
-                let metrics = metrics.path().to_owned();
-                return Err(TrainError::NotFinite { steps: state.bad_steps, step, metrics });
-            }
+            pass_over(&mut state.bad_steps, step, metrics.path(), observer)?;
         }
         state.step = step;
 
@@ -279,16 +257,5 @@ const fn visible(pixels: &Pixels) -> Option<&candle_core::Tensor> {
     match pixels {
         Pixels::Frames(frames) => Some(frames),
         Pixels::Moments(_) => None,
-    }
-}
-
-/// Adds a batch's values to the means of a step of `count` batches.
-fn mean(means: &mut Vec<(&'static str, f64)>, values: &[(&'static str, f64)], count: u64) {
-    for (name, value) in values {
-        let value = value / count as f64;
-        match means.iter_mut().find(|(known, _)| known == name) {
-            Some((_, mean)) => *mean += value,
-            None => means.push((*name, value)),
-        }
     }
 }

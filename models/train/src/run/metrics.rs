@@ -45,6 +45,20 @@ impl Point {
     }
 }
 
+/// Values of a step, by the names under which they are logged.
+pub(crate) type Values = Vec<(&'static str, f64)>;
+
+/// Adds a batch's values to the means of a step of `count` batches.
+pub(crate) fn add_mean(means: &mut Values, values: &[(&'static str, f64)], count: u64) {
+    for (name, value) in values {
+        let value = value / count as f64;
+        match means.iter_mut().find(|(known, _)| known == name) {
+            Some((_, mean)) => *mean += value,
+            None => means.push((*name, value)),
+        }
+    }
+}
+
 /// A log that is written.
 #[derive(Debug)]
 pub struct Metrics {

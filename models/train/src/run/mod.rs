@@ -13,6 +13,7 @@
 mod cadence;
 mod checkpoint;
 mod folder;
+mod guard;
 mod metrics;
 mod observe;
 mod picture;
@@ -24,4 +25,8 @@ pub use self::{
     metrics::{Metrics, Point, read_metrics},
     observe::{Ended, Observer, Stop},
     picture::{row, write_picture},
+};
+pub(crate) use self::{
+    guard::pass_over,
+    metrics::{Values, add_mean},
 };

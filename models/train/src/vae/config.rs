@@ -9,13 +9,12 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
 use super::{critics::AdversarialConfig, losses::LossConfig, start::ModelConfig};
 use crate::{
     TrainError,
     data::{Cache, DataConfig},
-    layers::{hold_out, layered},
+    layers::{self, Staged, hold_out},
     optim::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig},
     run::{CadenceConfig, PrunePolicy},
 };
@@ -33,9 +32,6 @@ pub enum Stage {
 }
 
 impl Stage {
-    const NAMES: [(&'static str, Self); 3] =
-        [("magvit", Self::Magvit), ("slice", Self::Slice), ("slice-decoder", Self::SliceDecoder)];
-
     /// What a file of this stage says unless it says otherwise, as TOML.
     const fn defaults(self) -> &'static str {
         match self {
@@ -83,7 +79,7 @@ pub struct VaeTrainConfig {
     pub seed: u64,
     /// Batches of a step: gradients are averaged over them, and memory is that of one.
     pub accumulate: u64,
-    /// Whether slices are run again in backward instead of kept: less memory, a third more time.
+    /// Whether slices are run again in backward instead of kept: less memory, more time.
     pub recompute: bool,
     /// Share of the clips that is never trained on, by their ids; 0: none.
     pub held_out: f64,
@@ -127,6 +123,25 @@ pub(super) const FREE: [&str; 10] = [
     "samples",
 ];
 
+impl Staged for VaeTrainConfig {
+    type Stage = Stage;
+
+    const STAGES: &'static [(&'static str, Stage)] = &[
+        ("magvit", Stage::Magvit),
+        ("slice", Stage::Slice),
+        ("slice-decoder", Stage::SliceDecoder),
+    ];
+    const DEFAULTS: &'static str = DEFAULTS;
+
+    fn of_stage(stage: Stage) -> &'static str {
+        stage.defaults()
+    }
+
+    fn wrong(&self) -> Vec<String> {
+        self.problems()
+    }
+}
+
 impl VaeTrainConfig {
     /// Reads and checks a file.
     ///
@@ -134,11 +149,11 @@ impl VaeTrainConfig {
     /// [`TrainError::Config`] with everything that is wrong, [`TrainError::Io`] when there is no such
     /// file.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
-        let wrong = |problems| TrainError::Config { path: path.to_owned(), problems };
-        let config = Self::parse(&text).map_err(wrong)?;
+        let config: Self = layers::read(path)?;
         match config.network() {
-            Err(TrainError::Config { problems, .. }) => Err(wrong(problems)),
+            Err(TrainError::Config { problems, .. }) => {
+                Err(TrainError::Config { path: path.to_owned(), problems })
+            }
             Err(error) => Err(error),
             Ok(_) => Ok(config),
         }
@@ -149,18 +164,7 @@ impl VaeTrainConfig {
     /// # Errors
     /// Everything that is wrong, each with its key.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let said: Table = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
-        let stage = said.get("stage").and_then(Value::as_str);
-        let stage = Stage::NAMES.iter().find(|(name, _)| Some(*name) == stage);
-        let Some((_, stage)) = stage else {
-            let names: Vec<String> = Stage::NAMES.map(|(name, _)| format!("\"{name}\"")).to_vec();
-            return Err(vec![format!("`stage` must be one of {}", names.join(", "))]);
-        };
-        let config: Self = layered(&[DEFAULTS, stage.defaults()], said)?;
-        match config.problems() {
-            problems if problems.is_empty() => Ok(config),
-            problems => Err(problems),
-        }
+        layers::parse(text)
     }
 
     /// Everything that is wrong, each with its key.

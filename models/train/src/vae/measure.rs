@@ -12,16 +12,16 @@ use curate_ops::Rng;
 
 use super::{
     VaeTrainConfig,
-    feed::Feed,
+    frames::frames,
     losses::{LossConfig, reconstruction},
-    step::{Values, scalar},
-    train::Surroundings,
+    step::scalar,
 };
 use crate::{
     TrainError,
-    data::{DataError, Version},
+    data::{DataError, Version, Wanted},
+    feed::{Feed, Surroundings},
     optim::Ema,
-    run::{Observer, RunFolder, row, write_picture},
+    run::{Observer, RunFolder, Values, row, write_picture},
 };
 
 /// Clips that are drawn.
@@ -76,7 +76,7 @@ impl Sampling<'_> {
         let seed = self.config.seed;
         let open = |mut data: crate::data::DataConfig| {
             data.version = self.version.map(Version::Number).or(data.version);
-            feeds.open(&data, seed, None)
+            feeds.open(&data, &Wanted::default(), seed, None)
         };
         match self.config.held_out_data().map(open) {
             Some(Err(TrainError::Data(error))) if matches!(*error, DataError::NoRows { .. }) => {
@@ -118,7 +118,7 @@ impl Measure<'_> {
         let mut rows = Vec::new();
         let mut shape = None;
         for batch in 0..self.batches.max(1) {
-            let real = feed.next()?.to_device(self.device)?;
+            let real = frames(&feed.next()?, self.device)?;
             let mut rng = Rng::with_stream(self.seed, STREAM + batch);
             let posterior = vae.encode(&real)?;
             let noise = rng.normal_tensor(posterior.mode().shape(), DType::F32, self.device)?;

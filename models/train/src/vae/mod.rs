@@ -12,12 +12,11 @@
 mod checkpoint;
 mod config;
 mod critics;
-mod feed;
+mod frames;
 mod losses;
 mod measure;
 mod start;
 mod step;
-mod table;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -25,11 +24,9 @@ mod train;
 pub use self::{
     config::{Stage, VaeTrainConfig},
     critics::AdversarialConfig,
-    feed::{Feed, Feeds},
     losses::{
         LossConfig, Reconstruction, adaptive_weight, generator, hinge, outliers, reconstruction,
     },
     start::ModelConfig,
-    table::TableFeeds,
-    train::{Surroundings, train},
+    train::train,
 };

@@ -19,7 +19,7 @@ use super::{
     critics::Critics,
     losses::{LossConfig, adaptive_weight, outliers, reconstruction},
 };
-use crate::TrainError;
+use crate::{TrainError, run::Values};
 
 /// The VAE as it is trained.
 #[derive(Debug)]
@@ -44,9 +44,6 @@ pub(super) struct Objective<'a> {
     /// count.
     pub(super) critics: Option<(&'a Critics, f64)>,
 }
-
-/// Values of a batch, by the names under which they are logged.
-pub(super) type Values = Vec<(&'static str, f64)>;
 
 /// What a batch gives.
 #[derive(Debug)]

@@ -14,15 +14,15 @@ use curate_ops::{Rng, gradients};
 use serde_json::{Value, json};
 
 use super::{
-    AdversarialConfig, Feed, Feeds, LossConfig, Surroundings, VaeTrainConfig, adaptive_weight,
+    AdversarialConfig, LossConfig, VaeTrainConfig, adaptive_weight,
     critics::Critics,
     losses::reconstruction,
     step::{Generator, Objective, judge, scalar},
     train,
 };
 use crate::{
-    TrainError,
-    data::DataConfig,
+    Feed, Feeds, Surroundings, TrainError,
+    data::{Batch, DataConfig, Wanted},
     run::{Ended, Observer, Point, Stop, read_metrics},
 };
 
@@ -67,6 +67,7 @@ impl Feeds for MadeFeeds {
     fn open(
         &self,
         config: &DataConfig,
+        _wanted: &Wanted,
         seed: u64,
         resume: Option<&Value>,
     ) -> Result<Box<dyn Feed>, TrainError> {
@@ -77,11 +78,12 @@ impl Feeds for MadeFeeds {
 }
 
 impl Feed for MadeFeed {
-    fn next(&mut self) -> Result<Tensor, TrainError> {
+    fn next(&mut self) -> Result<Batch, TrainError> {
         self.number += 1;
         let clips = clip(self.seed, self.number, self.shape);
         let is_good = self.number != self.poisoned;
-        Ok(if is_good { clips } else { (clips * f64::NAN)? })
+        let frames = if is_good { clips } else { (clips * f64::NAN)? };
+        Ok(Batch::of_frames(self.number, frames)?)
     }
 
     fn state(&self) -> Result<Value, TrainError> {

@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use curate_models::{
-    hub::Hub,
     params::save_tensors,
     vae::{SliceVae, VaeConfig, lpips::Lpips},
 };
@@ -15,35 +14,23 @@ use super::{
     checkpoint::{Judges, State, restore, save, whole},
     config::{FREE, VaeTrainConfig},
     critics::Critics,
-    feed::Feeds,
+    frames::frames,
     measure::Sampling,
     start,
-    step::{Generator, Objective, Values, judge},
+    step::{Generator, Objective, judge},
 };
 use crate::{
     TrainError,
+    data::Wanted,
+    feed::Surroundings,
     optim::{Ema, Optimizer},
-    run::{Cadence, Ended, Observer, Point, RunFolder, Stop},
+    run::{Cadence, Ended, Observer, Point, RunFolder, Values, add_mean, pass_over},
 };
 
-/// Steps in a row without a finite loss or gradient after which a run ends.
-const MOST_BAD_STEPS: u64 = 10;
 /// What the discriminators' weights are drawn with, so that they share no number with the network's.
 const CRITICS_SEED: u64 = 0x5eed;
 /// The file of a run that `curate encode` and `curate generate` read.
 const RESULT: &str = "vae.safetensors";
-
-/// What a run needs besides its configuration.
-pub struct Surroundings<'a> {
-    /// Where clips come from.
-    pub feeds: &'a dyn Feeds,
-    /// Where LPIPS' weights are, if they were pulled.
-    pub hub: &'a Hub,
-    /// What it runs on.
-    pub device: &'a Device,
-    /// How it is asked to save and end.
-    pub stop: &'a Stop,
-}
 
 /// Trains until the last step, or until asked to stop; goes on where the run's folder was left.
 ///
@@ -100,7 +87,8 @@ fn run(
     }
     vae_config.scaling_factor = state.scaling_factor;
     let resume = (state.data != Value::Null).then_some(&state.data);
-    let mut feed = around.feeds.open(&config.training_data(), config.seed, resume)?;
+    let mut feed =
+        around.feeds.open(&config.training_data(), &Wanted::default(), config.seed, resume)?;
     let sampling = Sampling {
         config,
         around,
@@ -131,19 +119,19 @@ fn run(
         let mut found = Gradients::new();
         let mut judged = Gradients::new();
         let mut values = Values::new();
-        let mut frames = 0;
+        let mut count = 0;
         for batch in 0..config.accumulate {
-            let real = feed.next()?.to_device(device)?;
-            frames += real.dim(0)? * real.dim(2)?;
+            let real = frames(&feed.next()?, device)?;
+            count += real.dim(0)? * real.dim(2)?;
             let mut rng = Rng::with_stream(config.seed, step * config.accumulate + batch);
             let noise = rng.normal_tensor(&latents_of(&vae_config, &real)?, DType::F32, device)?;
             let made = generator.step(&real, &noise, &objective)?;
             found.add_all(generator.vars(), &made.gradients)?;
-            mean(&mut values, &made.values, config.accumulate);
+            add_mean(&mut values, &made.values, config.accumulate);
             if let Some(Judges { critics, optimizer }) = active {
                 let (gradients, loss) = judge(critics, optimizer.vars(), &real, &made.made)?;
                 judged.add_all(optimizer.vars(), &gradients)?;
-                mean(&mut values, &[("discriminator", loss)], config.accumulate);
+                add_mean(&mut values, &[("discriminator", loss)], config.accumulate);
             }
         }
 
@@ -169,13 +157,7 @@ fn run(
             }
             state.bad_steps = 0;
         } else {
-            state.bad_steps += 1;
-            observer
-                .note(&format!("step {step} is passed over: its loss or gradient is no number"));
-            if state.bad_steps >= MOST_BAD_STEPS {
-                let metrics = metrics.path().to_owned();
-                return Err(TrainError::NotFinite { steps: state.bad_steps, step, metrics });
-            }
+            pass_over(&mut state.bad_steps, step, metrics.path(), observer)?;
         }
         state.step = step;
 
@@ -186,7 +168,7 @@ fn run(
             .with("grad_norm", norm)
             .with("seconds", seconds)
             .with("wait_seconds", feed.wait_s() - waited)
-            .with("frames_per_second", frames as f64 / seconds);
+            .with("frames_per_second", count as f64 / seconds);
         if is_judged && judges.is_some() {
             point = point.with("discriminator_grad_norm", critic_norm);
         }
@@ -272,15 +254,4 @@ fn latents_of(vae: &VaeConfig, clips: &Tensor) -> Result<[usize; 5], TrainError>
     let (batch, _, frames, height, width) = clips.dims5()?;
     let factor = vae.spatial_factor();
     Ok([batch, vae.latent_channels, vae.latents(frames)?, height / factor, width / factor])
-}
-
-/// Adds a batch's values to the means of a step of `count` batches.
-fn mean(means: &mut Values, values: &[(&'static str, f64)], count: u64) {
-    for (name, value) in values {
-        let value = value / count as f64;
-        match means.iter_mut().find(|(known, _)| known == name) {
-            Some((_, mean)) => *mean += value,
-            None => means.push((*name, value)),
-        }
-    }
 }

@@ -1,14 +1,31 @@
-//! Where batches come from: a loader over a table, or whatever a test makes.
+//! Where a trainer's batches come from: a loader over a table, or whatever a test makes.
+//!
+//! Decided against taking the loader itself: tests of the loops would need a table with videos in it.
 
 use std::sync::Arc;
 
+use candle_core::Device;
+use curate_models::hub::Hub;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::{
     TrainError,
     data::{Batch, DataConfig, Loader, LoaderState, TableRows, Wanted},
+    run::Stop,
 };
+
+/// What a run needs besides its configuration.
+pub struct Surroundings<'a> {
+    /// Where batches come from.
+    pub feeds: &'a dyn Feeds,
+    /// Where text encoders, and LPIPS' weights if they were pulled, are.
+    pub hub: &'a Hub,
+    /// What it runs on.
+    pub device: &'a Device,
+    /// How it is asked to save and end.
+    pub stop: &'a Stop,
+}
 
 /// Batches without end.
 pub trait Feed {
