@@ -18,10 +18,10 @@ use curate_testing::{models, program, skip};
 
 use crate::util::{CURATE, Folder, Said, curate, said};
 
-/// Steps of each run: three epochs of the set.
+/// Steps of each run: some epochs of what is not held out.
 const STEPS: u64 = 6;
 
-/// A table of eight clips with captions, and a VAE with random weights. `None`: no text encoder.
+/// A table of sixteen clips with captions, and a VAE with random weights. `None`: no text encoder.
 fn set() -> Option<Folder> {
     let hub = models()?;
     if !hub.join("minilm-l6-v2/model.safetensors").exists() {
@@ -30,7 +30,7 @@ fn set() -> Option<Folder> {
     }
     let folder = Folder::new();
     let shapes = folder.text("shapes");
-    let done = curate(&["synth", "shapes", &shapes, "--count", "8", "--frames", "16"]);
+    let done = curate(&["synth", "shapes", &shapes, "--count", "16", "--frames", "16"]);
     assert_eq!(done.code, Some(0), "{}", done.err);
     let recipe = "[input]\npaths = [\"shapes/manifest.jsonl\"]\n[output]\npath = \"table\"\n[[stage]]\n\
                   kind = \"scenes\"\nmin_s = 0.5\n[[stage]]\nkind = \"caption\"\nbackend = \"source\"\n";
@@ -38,19 +38,29 @@ fn set() -> Option<Folder> {
     let done = curate(&["run", &folder.text("p.toml")]);
     assert_eq!(done.code, Some(0), "{}", done.err);
 
+    write_vae(&folder, 1);
+    Some(folder)
+}
+
+fn write_vae(folder: &Folder, seed: u64) {
     let mut config = VaeConfig::preset("tiny").unwrap();
     (config.width, config.groups, config.scaling_factor) = (8, 8, 1.0);
     let place = Place::parse("cpu", "f32").unwrap();
-    let mut params = Params::seeded(1, &place.device);
+    let mut params = Params::seeded(seed, &place.device);
     params.build(|scope| SliceVae::new(&config, scope)).unwrap();
     SliceVae::save(&config, &params, &folder.path("vae.safetensors")).unwrap();
-    Some(folder)
+}
+
+/// The lines of a run's log.
+fn logged(folder: &Folder, run: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(folder.path(run).join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The file of a run into `out`; `more` goes before the tables.
 fn file(folder: &Folder, out: &str, model: &str, more: &str) -> String {
     let text = format!(
-        "out = '{}'\nsteps = {STEPS}\nseed = 5\nheld_out = 0.0\n{more}\n\
+        "out = '{}'\nsteps = {STEPS}\nseed = 5\nheld_out = 0.5\n{more}\n\
          checkpoint = {{ steps = 1 }}\nkeep = {{ last = 2 }}\n\
          objective = {{ prediction = 'flow', variance = 'fixed' }}\n\
          data = {{ table = '{}', size = 64, frames = 8, batch = 3 }}\n\
@@ -133,20 +143,30 @@ fn killed_runs_end_as_straight_ones_and_make_models_and_adapters() {
     assert_eq!(killed.code, Some(0), "{}", killed.err);
     assert!(killed.err.contains("goes on behind step"), "{}", killed.err);
     expect_equal(&folder.path("straight"), &folder.path("killed"));
-    // What was cut off is not in the log twice.
-    let steps: Vec<u64> = std::fs::read_to_string(&log)
-        .unwrap()
-        .lines()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap()
-        })
-        .collect();
+    // What was cut off is not in the log twice, and what was measured is the same.
+    let logs = ["straight", "killed"].map(|run| logged(&folder, run));
+    let steps: Vec<u64> = logs[1].iter().map(|point| point["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, (1..=STEPS).collect::<Vec<_>>());
+    for (straight, killed) in logs[0].iter().zip(&logs[1]) {
+        for name in ["loss", "grad_norm", "held_out_loss"] {
+            assert_eq!(straight.get(name), killed.get(name), "{name} of step {}", killed["step"]);
+        }
+        let step = killed["step"].as_u64().unwrap();
+        assert_eq!(killed.get("held_out_loss").is_some(), step % 3 == 0, "{killed}");
+    }
     for made in ["samples/first-batch.jpg", "samples/step-0000000006.jpg", "model/model.json"] {
         assert!(folder.path("killed").join(made).exists(), "no {made}");
     }
 
-    // The same from cached latents trains, too; what is cached is not looked at twice.
+    // A checkpoint of another VAE under the same name is another run.
+    let (vae, aside) = (folder.path("vae.safetensors"), folder.path("aside.safetensors"));
+    std::fs::rename(&vae, &aside).unwrap();
+    write_vae(&folder, 2);
+    let other = train("dit", &path, 1);
+    assert!(other.code == Some(2) && other.err.contains("`made_of.vae`"), "{}", other.err);
+    std::fs::rename(&aside, &vae).unwrap();
+
+    // The same from cached latents trains, too, and no frame is decoded.
     let encoded = curate(&[
         "encode",
         &folder.text("table"),
@@ -160,8 +180,12 @@ fn killed_runs_end_as_straight_ones_and_make_models_and_adapters() {
         "8",
     ]);
     assert_eq!(encoded.code, Some(0), "{}", encoded.err);
-    let cached = train("dit", &file(&folder, "cached", &model, stage), 2);
+    let path = file(&folder, "cached", &model, stage);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("batch = 3", "batch = 3, cache = 'require'")).unwrap();
+    let cached = train("dit", &path, 2);
     assert_eq!(cached.code, Some(0), "{}", cached.err);
+    assert!(!folder.path("cached/samples/first-batch.jpg").exists());
 
     // Adapters beside the model, killed as well.
     let base = format!("from = '{}'", folder.text("straight/model"));

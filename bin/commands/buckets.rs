@@ -13,9 +13,12 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use curate_models::dit::Config;
-use curate_train::data::{
-    Batch, Bucket, DataConfig, DataError, Loader, Pixels, Rows, TableRows, Version, Wanted,
-    estimate,
+use curate_train::{
+    data::{
+        Batch, Bucket, DataConfig, DataError, Loader, Pixels, Rows, TableRows, Version, Wanted,
+        estimate,
+    },
+    data_of_run,
 };
 use serde_json::{Value as Json, json};
 use tokio::runtime::Handle;
@@ -119,18 +122,13 @@ impl DataArgs {
     }
 }
 
-/// The `[data]` of a training run's file; the rest is the trainer's matter.
+/// The `[data]` of a training run's file, with what its stage sets; what is held out is counted too.
 fn read(path: &Path) -> anyhow::Result<DataConfig> {
-    #[derive(serde::Deserialize)]
-    struct File {
-        #[serde(default)]
-        data: DataConfig,
-    }
     let text = std::fs::read_to_string(path)
         .map_err(|error| UsageError(format!("cannot read {}: {error}", path.display())))?;
-    let file: File = toml::from_str(&text)
-        .map_err(|error| UsageError(format!("{}: {error}", path.display())))?;
-    Ok(file.data)
+    let wrong =
+        |problems: Vec<String>| UsageError(format!("{}: {}", path.display(), problems.join("; ")));
+    Ok(data_of_run(&text).map_err(wrong)?)
 }
 
 /// What is the user's to mend ends with code 2.

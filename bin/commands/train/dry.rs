@@ -4,6 +4,7 @@
 
 use curate_models::{dit::Config, hub::Hub};
 use curate_train::{
+    TrainError,
     data::{Bucket, estimate},
     dit::{DitTrainConfig, Parts},
     vae::VaeTrainConfig,
@@ -15,7 +16,7 @@ use crate::progress::say;
 const CARDS: [u64; 3] = [24, 40, 80];
 
 /// Says what a run of the VAE is.
-pub(super) fn vae(config: &VaeTrainConfig) -> anyhow::Result<()> {
+pub(super) fn vae(config: &VaeTrainConfig) -> Result<(), TrainError> {
     let network = config.network()?;
     let data = &config.data;
     say(&format!(
@@ -40,7 +41,7 @@ pub(super) fn vae(config: &VaeTrainConfig) -> anyhow::Result<()> {
 }
 
 /// Says what a run of the transformer is.
-pub(super) fn dit(config: &DitTrainConfig, hub: &Hub) -> anyhow::Result<()> {
+pub(super) fn dit(config: &DitTrainConfig, hub: &Hub) -> Result<(), TrainError> {
     let parts = Parts::find(config, hub)?;
     let (network, data) = (&parts.transformer, &config.data);
     let bucket = Bucket {
@@ -61,13 +62,13 @@ pub(super) fn dit(config: &DitTrainConfig, hub: &Hub) -> anyhow::Result<()> {
         weights as f64 / 1e6
     ));
     say(&format!(
-        "{} steps of {samples} clips of {} frames, {} x {}: {} tokens each, about {:.3} TFLOP a step",
+        "{} steps of {samples} clips of {} frames, {} x {}: {} tokens each, about {:.2e} FLOP a step",
         config.steps,
         data.frames,
         data.size,
         data.size,
         bucket.tokens(),
-        flops / 1e12
+        flops
     ));
     let fits =
         CARDS.map(|card| format!("{} on {card} GB", estimate::samples(network, &bucket, card)));
@@ -83,7 +84,7 @@ pub(super) fn dit(config: &DitTrainConfig, hub: &Hub) -> anyhow::Result<()> {
 fn operations(config: &Config, bucket: &Bucket, is_checkpointed: bool) -> f64 {
     let width = (config.heads * config.head_width) as f64;
     let tokens = bucket.tokens() as f64;
-    let frames = if bucket.is_image { 1.0 } else { (bucket.frames / 4).max(1) as f64 };
+    let frames = if bucket.is_image { 1.0 } else { bucket.frames.div_ceil(4) as f64 };
     let places = tokens / frames;
     // Scores and sums of values: four operations for each pair and channel.
     let pair = 4.0 * width;

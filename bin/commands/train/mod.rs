@@ -70,7 +70,7 @@ pub(crate) fn run(command: &Train, runtime: &Handle) -> anyhow::Result<Exit> {
 
 fn train_vae(args: &RunArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let config = vae::VaeTrainConfig::read(&args.file).map_err(usage)?;
-    dry::vae(&config)?;
+    dry::vae(&config).map_err(usage)?;
     if args.dry_run {
         return Ok(Exit::Complete);
     }
@@ -94,7 +94,7 @@ fn train_dit(args: &RunArgs, is_lora: bool, runtime: &Handle) -> anyhow::Result<
         return Err(UsageError(words).into());
     }
     let hub = Hub::open(env::models_dir()?)?;
-    dry::dit(&config, &hub)?;
+    dry::dit(&config, &hub).map_err(usage)?;
     if args.dry_run {
         return Ok(Exit::Complete);
     }
@@ -108,7 +108,20 @@ fn train_dit(args: &RunArgs, is_lora: bool, runtime: &Handle) -> anyhow::Result<
 
 /// What is wrong with the file or what it names ends with code 2.
 fn usage(error: TrainError) -> anyhow::Error {
-    if error.is_usage() { UsageError(error.to_string()).into() } else { error.into() }
+    if !error.is_usage() {
+        return error.into();
+    }
+    // An error of the table says why only in its source.
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = error.source();
+    }
+    UsageError(words).into()
 }
 
 /// Where a run computes; in what is its file's affair.

@@ -273,6 +273,12 @@ impl Generator {
         &self.vae
     }
 
+    /// Its transformer.
+    #[must_use]
+    pub const fn transformer(&self) -> &Transformer3d {
+        &self.transformer
+    }
+
     /// Its text encoder.
     #[must_use]
     pub const fn text_encoder(&self) -> &TextEncoder {

@@ -61,8 +61,9 @@ pub enum TrainError {
     },
     /// The loss or its gradient is no number, again and again.
     #[error(
-        "{steps} steps in a row had no finite loss or gradient, the last at step {step}; lower the \
-         learning rate, or look at the clips of these steps in {}", .metrics.display()
+        "{steps} steps in a row had no finite loss or gradient, the last at step {step}. The losses \
+         before are in {}: go on with other clips (`data.where`) in another `out`, or begin anew with a \
+         lower learning rate", .metrics.display()
     )]
     NotFinite {
         /// How many steps.
@@ -147,11 +148,13 @@ impl TrainError {
 
     /// Whether the user's file or arguments are at fault, so that running again changes nothing.
     #[must_use]
-    pub const fn is_usage(&self) -> bool {
+    pub fn is_usage(&self) -> bool {
         match self {
             Self::Config { .. } | Self::OtherRun { .. } | Self::NothingTrained { .. } => true,
             Self::Data(error) => error.is_usage(),
             Self::Model(error) => error.is_of_input(),
+            Self::Weights(_) | Self::Params(_) | Self::Lora(_) => true,
+            Self::Io { source, .. } => matches!(source.kind(), std::io::ErrorKind::NotFound),
             _ => false,
         }
     }

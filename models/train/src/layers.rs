@@ -50,6 +50,29 @@ pub(crate) fn read<C: Staged>(path: &Path) -> Result<C, TrainError> {
     parse(&text).map_err(|problems| TrainError::Config { path: path.to_owned(), problems })
 }
 
+/// The `[data]` of a run's file, with what its stage sets; clips that are held out are among it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn data_of_run(text: &str) -> Result<DataConfig, Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Part {
+        #[serde(default)]
+        data: DataConfig,
+    }
+    fn of<C: Staged>(said: &Table) -> Option<[&'static str; 2]> {
+        let named = said.get("stage").and_then(Value::as_str)?;
+        let (_, stage) = C::STAGES.iter().find(|(name, _)| *name == named)?;
+        Some([C::DEFAULTS, C::of_stage(*stage)])
+    }
+    let said: Table = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+    // A file without a stage is taken as it is: it may be of data alone.
+    let layers =
+        of::<crate::vae::VaeTrainConfig>(&said).or(of::<crate::dit::DitTrainConfig>(&said));
+    let part: Part = layered(layers.as_ref().map_or(&[], |layers| layers), said)?;
+    Ok(part.data)
+}
+
 /// Reads TOML texts, each over the ones before it, and then what a file says.
 fn layered<C: DeserializeOwned>(layers: &[&str], said: Table) -> Result<C, Vec<String>> {
     let mut all = Table::new();

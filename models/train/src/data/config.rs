@@ -69,7 +69,7 @@ pub struct DataConfig {
     pub frame_step: usize,
     /// Every how many frames of a clip one is used. Not together with `fps`.
     pub stride: usize,
-    /// Frames a second that are used, the nearest in time; needs the rows' own `fps`.
+    /// Frames a second that are used, for each time the last frame until then; needs the rows' own `fps`.
     pub fps: Option<f64>,
     /// Share of a clip's frames that is left out at its beginning, and again at its end. 0, since
     /// clips end where scenes do; the released trainer has 0.1.

@@ -50,7 +50,8 @@ impl Stage {
             Self::Hq => "optimizer = { learning_rate = 1e-5 }\nclip = { max_norm = 0.03 }",
             Self::Lora => {
                 "train = []\nlora = {}\ntimesteps = { name = \"uniform\" }\n\
-                 optimizer = { learning_rate = 1e-4 }\nclip = { initial_ratio = 1.0 }\n\
+                 optimizer = { learning_rate = 1e-4 }\nschedule = { warmup_steps = 0 }\n\
+                 clip = { initial_ratio = 1.0, spike_ratio = 0.0 }\n\
                  ema = { decay = 0.0 }\ncheckpoint = { steps = 100, minutes = 10.0 }"
             }
         }
@@ -68,10 +69,9 @@ text_dropout = 0.1
 train = ["*"]
 freeze = []
 timesteps = { name = "logit-normal", mean = 0.0, deviation = 1.0 }
-objective = { prediction = "epsilon", variance = "learned-range", weighting = { name = "even" } }
 guidance = {}
 model = {}
-data = { random_frame_crop = false }
+data = {}
 optimizer = {}
 schedule = { warmup_steps = 100 }
 clip = {}
@@ -149,8 +149,9 @@ pub struct DitTrainConfig {
     pub lora: Option<LoraConfig>,
     /// What is read.
     pub data: DataConfig,
-    /// What the network predicts.
-    pub objective: Objective,
+    /// What the network predicts. Without it, what the model `from` does; from scratch noise and
+    /// variance, as published.
+    pub objective: Option<Objective>,
     /// Which times are drawn.
     pub timesteps: TimestepDraw,
     /// Known frames, for networks of 12 channels.
@@ -173,7 +174,8 @@ pub struct DitTrainConfig {
     pub sampling: Option<SamplingSpec>,
 }
 
-/// Keys that a run may change when it is resumed: they change nothing that is trained.
+/// Keys that a run may change when it is resumed. Of these only `steps` has a say in what is trained,
+/// where the learning rate comes down towards them and `schedule.steps` does not hold it.
 pub(super) const FREE: [&str; 9] = [
     "out",
     "steps",
@@ -235,7 +237,7 @@ impl DitTrainConfig {
         problems.extend(self.schedule.problems("schedule"));
         problems.extend(self.clip.problems("clip"));
         problems.extend(self.ema.problems("ema"));
-        if let Err(error) = self.objective.check() {
+        if let Some(Err(error)) = self.objective.map(|objective| objective.check()) {
             problems.push(format!("`objective`: {error}"));
         }
         if let Some(Err(error)) = self.lora.as_ref().map(LoraConfig::check) {
@@ -286,9 +288,9 @@ impl DitTrainConfig {
     }
 
     /// That the objective fits what comes out of the network.
-    pub(super) fn fits(&self, network: &Config) -> Result<(), TrainError> {
+    pub(super) fn fits(objective: &Objective, network: &Config) -> Result<(), TrainError> {
         use curate_models::{diffusion::Variance, dit::LATENT_CHANNELS};
-        let wanted = match self.objective.variance {
+        let wanted = match objective.variance {
             Variance::LearnedRange => 2 * LATENT_CHANNELS,
             Variance::Fixed => LATENT_CHANNELS,
         };
@@ -299,7 +301,7 @@ impl DitTrainConfig {
         Err(TrainError::Config {
             path: "the configuration".into(),
             problems: vec![format!(
-                "`objective.variance` is learned, which takes {wanted} output channels; the network \
+                "`objective.variance` is \"learned-range\", which takes {wanted} output channels; the network \
                  has {}: set it to \"fixed\"",
                 network.out_channels
             )],

@@ -36,12 +36,14 @@ pub(super) fn held_out(
     let (_, Some(mut data)) = config.shares() else { return Ok(None) };
     data.version = version.map(Version::Number).or(data.version);
     let Some(mut feed) = open(feeds, &data, wanted, config.seed)? else { return Ok(None) };
-    let (mut sum, mut count) = (0.0, 0);
+    let (mut sum, mut count, mut seen) = (0.0, 0, 0);
     for batch in 0..config.measure.batches {
         let batch_of = feed.next()?;
         let mut rng = Rng::with_stream(config.seed, STREAM + batch);
         let prepared = preparation.prepare(&batch_of, &mut rng)?;
-        let times = fixed_times(batch_of.clips.len());
+        let clips = batch_of.clips.len();
+        let times = fixed_times(seen, clips, config.data.batch * config.measure.batches as usize);
+        seen += clips;
         let found = losses(preparation, (network, None), &prepared, (&times, &mut rng))?;
         sum += f64::from(found.loss.mean_all()?.to_scalar::<f32>()?);
         count += 1;

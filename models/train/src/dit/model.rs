@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use curate_models::{
     Weights,
+    diffusion::Objective,
     dit::{Config, Transformer3d, load},
     encoders::TextFiles,
     generate::{
@@ -123,7 +124,7 @@ pub struct Parts {
     /// What the transformer is made of.
     pub transformer: Config,
     /// Its checkpoint.
-    checkpoint: Option<PathBuf>,
+    pub(super) checkpoint: Option<PathBuf>,
     /// What the VAE is made of.
     pub vae: VaeConfig,
     /// The VAE's checkpoint.
@@ -132,6 +133,8 @@ pub struct Parts {
     pub text_files: TextFiles,
     /// What the finished model's card says.
     pub card: ModelCard,
+    /// What the network predicts.
+    pub(super) objective: Objective,
 }
 
 impl Parts {
@@ -153,7 +156,8 @@ impl Parts {
         };
         let transformer = model.shaped(base);
         transformer.check()?;
-        config.fits(&transformer)?;
+        let objective = objective(config, folder.as_ref().map(ModelFolder::card))?;
+        DitTrainConfig::fits(&objective, &transformer)?;
         let checkpoint = match &folder {
             Some(folder) => Some(folder.transformer_path().to_owned()),
             None => model.from.clone(),
@@ -178,11 +182,15 @@ impl Parts {
             let absolute = absolute.map_err(TrainError::io("find", root))?;
             *path = absolute.display().to_string();
         }
-        let suited = SamplingSpec::suited(config.objective.prediction);
+        let unfit = config.data.lengths().into_iter().find_map(|frames| vae.latents(frames).err());
+        if let Some(error) = unfit {
+            return Err(wrong(format!("`data.frames`: {error}")));
+        }
+        let suited = SamplingSpec::suited(objective.prediction);
         let card = ModelCard {
             format: CARD_FORMAT,
-            prediction: config.objective.prediction,
-            variance: config.objective.variance,
+            prediction: objective.prediction,
+            variance: objective.variance,
             schedule: folder.as_ref().map(|folder| folder.card().schedule).unwrap_or_default(),
             text,
             frames: config.data.frames,
@@ -191,7 +199,7 @@ impl Parts {
             fps: config.data.fps.unwrap_or(config.model.fps / config.data.stride as f64),
             sampling: config.sampling.clone().unwrap_or(suited),
         };
-        Ok(Self { transformer, checkpoint, vae, vae_path, text_files: files, card })
+        Ok(Self { transformer, checkpoint, vae, vae_path, text_files: files, card, objective })
     }
 
     /// The transformer with its first weights, and notes on where they come from.
@@ -259,10 +267,28 @@ impl Parts {
 }
 
 fn nothing_named() -> TrainError {
-    TrainError::Config {
-        path: "the configuration".into(),
-        problems: vec!["`model` names no network or no VAE".into()],
+    wrong("`model` names no network or no VAE".into())
+}
+
+fn wrong(problem: String) -> TrainError {
+    TrainError::Config { path: "the configuration".into(), problems: vec![problem] }
+}
+
+/// What is predicted: as the file says, else as the model that is trained further does. Adapters for
+/// something else would teach a network what it cannot say.
+fn objective(config: &DitTrainConfig, card: Option<&ModelCard>) -> Result<Objective, TrainError> {
+    let Some(card) = card else { return Ok(config.objective.unwrap_or_default()) };
+    let of_model =
+        Objective { prediction: card.prediction, variance: card.variance, ..Objective::default() };
+    let Some(asked) = config.objective else { return Ok(of_model) };
+    if config.lora.is_some() && asked.prediction != card.prediction {
+        let (asked, known) = (asked.prediction.name(), card.prediction.name());
+        return Err(wrong(format!(
+            "`objective.prediction` is \"{asked}\", and `model.from` predicts \"{known}\": leave \
+             `objective` out"
+        )));
     }
+    Ok(asked)
 }
 
 fn vae_config(path: &Path) -> Result<VaeConfig, TrainError> {

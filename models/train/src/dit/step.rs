@@ -3,14 +3,14 @@
 //! Every number that is drawn comes from the stream of its batch, so a run that is resumed draws what
 //! it would have drawn, and nothing of a generator has to be stored.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use candle_core::{DType, Device, Tensor, Var};
 use curate_models::{
-    diffusion::{LossTerms, Schedule, Variance},
+    diffusion::{LossTerms, Objective, Schedule, Variance},
     dit::{Config, Inputs, Transformer3d},
     encoders::{Encoded, TextEncoder},
-    generate::{Guide, Settings},
+    generate::{Guide, Known, Settings},
     vae::{Posterior, SliceVae},
 };
 use curate_ops::{GradSink, Gradients, Rng, gradients};
@@ -28,6 +28,7 @@ use crate::{
 /// What turns a batch into what the network sees. None of it is trained.
 pub(super) struct Preparation<'a> {
     pub(super) config: &'a DitTrainConfig,
+    pub(super) objective: Objective,
     pub(super) network: &'a Config,
     pub(super) vae: &'a SliceVae,
     pub(super) text: &'a TextEncoder,
@@ -36,6 +37,8 @@ pub(super) struct Preparation<'a> {
     pub(super) device: &'a Device,
     /// The empty caption, once it was encoded.
     pub(super) empty: RefCell<Option<Encoded>>,
+    /// What a clip without known frames is given, by frames, height and width: the same for all.
+    pub(super) unknown: RefCell<BTreeMap<[usize; 3], Guide>>,
 }
 
 /// A batch as the network sees it.
@@ -91,11 +94,29 @@ impl Preparation<'_> {
                 let count = self.config.guidance.draw(rng, settings.frames);
                 known = guidance::known(&frames.get(row)?, count)?;
             }
-            let guide = Guide::new(self.vae, &settings, &known, (self.device, DType::F32))?;
+            let guide = self.guide(&settings, &known)?;
             let (mask, video) = (self.drawn(&guide.mask, rng)?, self.drawn(&guide.video, rng)?);
             rows.push(Tensor::cat(&[mask, video], 1)?);
         }
         Ok(Tensor::cat(&rows, 0)?)
+    }
+
+    /// The moments of what is known of a clip.
+    fn guide(&self, settings: &Settings, known: &Known) -> Result<Guide, TrainError> {
+        let new = || -> Result<Guide, TrainError> {
+            Ok(Guide::new(self.vae, settings, known, (self.device, DType::F32))?)
+        };
+        if !known.is_empty() {
+            return new();
+        }
+        let mut kept = self.unknown.borrow_mut();
+        let shape = [settings.frames, settings.height, settings.width];
+        if let Some(guide) = kept.get(&shape) {
+            return Ok(guide.clone());
+        }
+        let guide = new()?;
+        kept.insert(shape, guide.clone());
+        Ok(guide)
     }
 
     /// Embeddings of the captions, some of them left empty.
@@ -172,7 +193,7 @@ pub(super) fn losses(
     let (config, device) = (preparation.config, preparation.device);
     let noise = rng.normal_tensor(prepared.latents.shape().clone(), DType::F32, device)?;
     let schedule = preparation.schedule;
-    let objective = &config.objective;
+    let objective = preparation.objective;
     let sample = objective.noised(schedule, (&prepared.latents, &noise), fractions)?;
     let times: Vec<f32> = sample.times.iter().map(|time| *time as f32).collect();
     let times = Tensor::from_vec(times, fractions.len(), device)?;
@@ -202,7 +223,35 @@ pub(super) fn losses(
     Ok(objective.loss(schedule, &sample, &wanted)?)
 }
 
-/// Times at which held-out losses are measured: spread evenly, whatever is drawn in training.
-pub(super) fn fixed_times(count: usize) -> Vec<f64> {
-    (0..count).map(|index| (index as f64 + 0.5) / count as f64).collect()
+/// Times at which held-out losses are measured: some of `all`, which are spread evenly, whatever is
+/// drawn in training. Neighbours in the list are far apart in time, so that each batch has early and late
+/// ones.
+pub(super) fn fixed_times(first: usize, count: usize, all: usize) -> Vec<f64> {
+    const GOLDEN: f64 = 0.618_033_988_749_895;
+    let all = all.max(1);
+    let mut order: Vec<usize> = (0..all).collect();
+    let place = |index: &usize| (*index as f64 * GOLDEN).fract();
+    order.sort_by(|a, b| place(a).total_cmp(&place(b)));
+    let time = |index: usize| (order[index % all] as f64 + 0.5) / all as f64;
+    (first..first + count).map(time).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixed_times;
+
+    #[test]
+    fn times_are_spread_over_batches_whatever_their_size() {
+        let one_by_one: Vec<f64> = (0..8).flat_map(|first| fixed_times(first, 1, 8)).collect();
+        assert_eq!(fixed_times(0, 8, 8), one_by_one);
+        let mut sorted = one_by_one;
+        sorted.sort_by(f64::total_cmp);
+        let even: Vec<f64> = (0..8).map(|index| (f64::from(index) + 0.5) / 8.0).collect();
+        assert_eq!(sorted, even);
+        let half = fixed_times(0, 4, 8);
+        assert!(
+            half.iter().any(|time| *time < 0.4) && half.iter().any(|time| *time > 0.6),
+            "{half:?}"
+        );
+    }
 }

@@ -10,7 +10,7 @@ use curate_models::{
     lora::Format,
 };
 use curate_ops::{Gradients, Rng, on_deep_stack};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     checkpoint::{State, restore, save},
@@ -56,9 +56,10 @@ fn run(
     let device = around.device;
     // --- the network, what stands around it, and its optimiser
     let parts = Parts::find(config, around.hub)?;
-    let as_json = serde_json::to_value(config).map_err(std::io::Error::other);
-    let as_json = as_json.map_err(TrainError::io("write", &config.out))?;
-    let folder = RunFolder::open(&config.out, &as_json, &FREE)?;
+    let (vae_hash, text_hash) = (hash_vae(&parts.vae_path)?, hash_text_encoder(&parts.text_files)?);
+    let from = parts.checkpoint.as_deref().map(hash_vae).transpose()?;
+    let made_of = json!({ "vae": vae_hash, "text": text_hash, "from": from });
+    let folder = RunFolder::open(&config.out, config, (&made_of, &FREE))?;
     let mut trainee = parts.transformer(config, device)?;
     trainee.notes.iter().for_each(|note| observer.note(note));
     let mut optimizer = Optimizer::new(&config.optimizer, trainee.trained())?;
@@ -68,6 +69,7 @@ fn run(
     let schedule = parts.card.noise();
     let preparation = Preparation {
         config,
+        objective: parts.objective,
         network: &parts.transformer,
         vae: generator.vae(),
         text: generator.text_encoder(),
@@ -75,6 +77,7 @@ fn run(
         settings: Settings::of(&parts.card),
         device,
         empty: RefCell::new(None),
+        unknown: RefCell::default(),
     };
 
     // --- where the run is
@@ -82,15 +85,12 @@ fn run(
     if let Some(saved) = folder.resumed() {
         state = saved.state()?;
         restore(saved, trainee.trained(), (&mut optimizer, ema.as_mut()))?;
-        observer.note(&format!("goes on behind step {}", state.step));
+        observer.note(&format!("goes on behind step {} of {}", state.step, config.steps));
     }
     let wanted = Wanted {
         captions: true,
-        vae: Some(hash_vae(&parts.vae_path)?),
-        text: Some(TextWanted {
-            encoder: hash_text_encoder(&parts.text_files)?,
-            tokens: parts.card.text.tokens,
-        }),
+        vae: Some(vae_hash),
+        text: Some(TextWanted { encoder: text_hash, tokens: parts.card.text.tokens }),
     };
     let resume = (state.data != Value::Null).then_some(&state.data);
     let (data, _) = config.shares();
@@ -163,23 +163,26 @@ fn run(
         }
         let is_last = step == config.steps;
         if measures.is_due(step) || is_last {
+            // What goes wrong here costs no step.
             let path = folder.sample(&format!("step-{step:010}.jpg"))?;
             let look = || {
                 preview(&generator, config, &path)?;
-                held_out(&preparation, &trainee.network, (around.feeds, &wanted, version))
+                held_out(&preparation, generator.transformer(), (around.feeds, &wanted, version))
             };
             if let Some(lora) = &trainee.lora {
                 lora.set_dropout_seed(None);
             }
             let loss = match &ema {
-                Some(ema) => ema.applied(trainee.trained(), look)?,
-                None => look()?,
+                Some(ema) => ema.applied(trainee.trained(), look),
+                None => look(),
             };
-            if !config.measure.prompts.is_empty() {
-                observer.wrote(&path);
+            match loss {
+                Ok(Some(loss)) => point = point.with("held_out_loss", loss),
+                Ok(None) => observer.note("no clip is held out: no held-out loss is measured"),
+                Err(error) => observer.note(&format!("step {step} was not measured: {error}")),
             }
-            if let Some(loss) = loss {
-                point = point.with("held_out_loss", loss);
+            if path.exists() {
+                observer.wrote(&path);
             }
         }
         metrics.push(&point)?;
@@ -187,7 +190,8 @@ fn run(
 
         // --- checkpoints
         let is_over = is_last || around.stop.is_asked();
-        if checkpoints.is_due(step) || is_over {
+        // A run that has lost its way goes on from before that.
+        if (checkpoints.is_due(step) || is_over) && state.bad_steps == 0 {
             state.data = feed.state()?;
             let tensors = (trainee.trained(), &optimizer, ema.as_ref());
             let saved = save(config, (&folder, &state), tensors)?;

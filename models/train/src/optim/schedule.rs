@@ -30,11 +30,14 @@ pub struct ScheduleConfig {
     pub floor: f64,
     /// For `hold-then-linear`: the share of all steps before the descent.
     pub hold: f64,
+    /// The step at which the descent ends; 0: the run's last. With it, a run that is given more steps
+    /// later has the rates of one that was given them at once.
+    pub steps: u64,
 }
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { warmup_steps: 100, decay: Decay::Constant, floor: 0.0, hold: 0.8 }
+        Self { warmup_steps: 100, decay: Decay::Constant, floor: 0.0, hold: 0.8, steps: 0 }
     }
 }
 
@@ -42,6 +45,7 @@ impl ScheduleConfig {
     /// The share for a step, the first being 1, of `steps` in all.
     #[must_use]
     pub fn share(&self, step: u64, steps: u64) -> f64 {
+        let steps = if self.steps > 0 { self.steps } else { steps };
         let rise = (step as f64 / (self.warmup_steps.max(1)) as f64).min(1.0);
         let after = |from: f64| {
             let length = (steps as f64 - from).max(1.0);
@@ -76,7 +80,10 @@ mod tests {
     fn rates_rise_and_fall_as_named() {
         let near =
             |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
-        let config = |decay| ScheduleConfig { warmup_steps: 10, decay, floor: 0.1, hold: 0.5 };
+        let config =
+            |decay| ScheduleConfig { warmup_steps: 10, decay, floor: 0.1, hold: 0.5, steps: 0 };
+        let held = ScheduleConfig { steps: 110, ..config(Decay::Cosine) };
+        near(held.share(60, 70), config(Decay::Cosine).share(60, 110));
         for decay in [Decay::Constant, Decay::Cosine, Decay::Linear, Decay::HoldThenLinear] {
             near(config(decay).share(5, 110), 0.5 * config(decay).share(10, 110));
             near(config(decay).share(10, 110), 1.0);

@@ -21,13 +21,22 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder, or opens it to go on. `config` is what the run is begun with; of its keys
-    /// those in `free` may differ from what the folder was begun with (`steps`, or
-    /// `checkpoint.minutes`: what changes nothing that is trained).
+    /// Creates the folder, or opens it to go on. `config` is what the run is begun with, `made_of` the
+    /// hashes of the files that it names; of its keys those in `free` may differ from what the folder
+    /// was begun with (`steps`, or `checkpoint.minutes`).
     ///
     /// # Errors
     /// [`TrainError::Busy`], [`TrainError::OtherRun`], [`TrainError::Io`].
-    pub fn open(path: &Path, config: &Value, free: &[&str]) -> Result<Self, TrainError> {
+    pub fn open(
+        path: &Path,
+        config: &impl Serialize,
+        (made_of, free): (&Value, &[&str]),
+    ) -> Result<Self, TrainError> {
+        let mut config = serde_json::to_value(config)
+            .map_err(|error| TrainError::io("write", path)(error.into()))?;
+        if let Value::Object(keys) = &mut config {
+            keys.insert("made_of".to_owned(), made_of.clone());
+        }
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let lock_path = path.join("lock");
         let lock = File::options().create(true).append(true).open(&lock_path);
@@ -41,19 +50,21 @@ impl RunFolder {
         }
         let resumed = checkpoint::list(&path.join("checkpoints"))?.pop();
         let config_path = path.join("config.json");
-        if resumed.is_some() && config_path.exists() {
+        if resumed.is_some() {
             let text = fs::read_to_string(&config_path);
             let text = text.map_err(TrainError::io("read", &config_path))?;
             let begun: Value = serde_json::from_str(&text)
                 .map_err(|error| TrainError::io("read", &config_path)(error.into()))?;
             let mut keys = Vec::new();
-            differences(&begun, config, "", free, &mut keys);
+            differences(&begun, &config, "", free, &mut keys);
             if !keys.is_empty() {
                 return Err(TrainError::OtherRun { folder: path.to_owned(), keys });
             }
         }
-        let text = serde_json::to_string_pretty(config).unwrap_or_default();
-        fs::write(&config_path, text).map_err(TrainError::io("write", &config_path))?;
+        let text = serde_json::to_string_pretty(&config).unwrap_or_default();
+        let part = path.join("config.json.part");
+        fs::write(&part, text).map_err(TrainError::io("write", &part))?;
+        fs::rename(&part, &config_path).map_err(TrainError::io("write", &config_path))?;
         Ok(Self { path: path.to_owned(), resumed, _lock: lock })
     }
 
@@ -137,20 +148,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let config = json!({ "steps": 10, "optimizer": { "learning_rate": 0.1 } });
-        let run = RunFolder::open(&path, &config, &["steps"]).unwrap();
+        let run = RunFolder::open(&path, &config, (&json!({ "vae": "a" }), &["steps"])).unwrap();
         assert!(run.resumed().is_none());
-        let error = RunFolder::open(&path, &config, &["steps"]).unwrap_err();
+        let error =
+            RunFolder::open(&path, &config, (&json!({ "vae": "a" }), &["steps"])).unwrap_err();
         assert!(matches!(error, TrainError::Busy(_)), "{error}");
         run.save(4, &"state", &[], PrunePolicy::default()).unwrap();
         drop(run);
 
         let longer = json!({ "steps": 20, "optimizer": { "learning_rate": 0.1 } });
-        let run = RunFolder::open(&path, &longer, &["steps"]).unwrap();
+        let run = RunFolder::open(&path, &longer, (&json!({ "vae": "a" }), &["steps"])).unwrap();
         assert_eq!(run.resumed().map(|saved| saved.step), Some(4));
         drop(run);
         let other = json!({ "steps": 20, "optimizer": { "learning_rate": 0.2 }, "ema": true });
-        let error = RunFolder::open(&path, &other, &["steps"]).unwrap_err().to_string();
-        for part in ["`optimizer.learning_rate` was 0.1, now 0.2", "`ema` was null, now true"] {
+        let error = RunFolder::open(&path, &other, (&json!({ "vae": "b" }), &["steps"]))
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "`optimizer.learning_rate` was 0.1, now 0.2",
+            "`ema` was null, now true",
+            "`made_of.vae` was \"a\", now \"b\"",
+        ] {
             assert!(error.contains(part), "{error}");
         }
     }

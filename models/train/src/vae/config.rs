@@ -109,7 +109,8 @@ pub struct VaeTrainConfig {
     pub samples: CadenceConfig,
 }
 
-/// Keys that a run may change when it is resumed: they change nothing that is trained.
+/// Keys that a run may change when it is resumed. Of these only `steps` has a say in what is trained,
+/// where the learning rate comes down towards them and `schedule.steps` does not hold it.
 pub(super) const FREE: [&str; 10] = [
     "out",
     "steps",

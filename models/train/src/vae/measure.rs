@@ -11,14 +11,14 @@ use curate_models::{
 use curate_ops::Rng;
 
 use super::{
-    VaeTrainConfig,
+    Stage, VaeTrainConfig,
     frames::frames,
     losses::{LossConfig, reconstruction},
     step::scalar,
 };
 use crate::{
     TrainError,
-    data::{DataError, Version, Wanted},
+    data::{DataConfig, DataError, Version, Wanted},
     feed::{Feed, Surroundings},
     optim::Ema,
     run::{Observer, RunFolder, Values, row, write_picture},
@@ -59,34 +59,47 @@ impl Sampling<'_> {
             seed: config.seed,
             device: self.around.device,
         };
-        let mut run = || measure.run(self.vae, &mut *feed);
-        let measured = match ema {
-            Some(ema) => ema.applied(self.params, run)?,
-            None => run()?,
+        let look = |feed: &mut dyn Feed| match ema {
+            Some(ema) => ema.applied(self.params, || measure.run(self.vae, feed)),
+            None => measure.run(self.vae, feed),
+        };
+        let measured = match look(&mut *feed) {
+            Err(TrainError::Data(error)) => {
+                observer.note(&format!("held-out clips: {error}; measured on others"));
+                look(&mut *self.open(config.training_data())?)?
+            }
+            measured => measured?,
         };
         let path = self.folder.sample(&format!("step-{step:010}.jpg"))?;
         write_picture(&measured.rows, &path)?;
         observer.wrote(&path);
-        Ok((measured.values, measured.scaling_factor))
+        // Latents of an encoder that is kept stay what they are to whoever uses them.
+        let factor = match config.stage {
+            Stage::SliceDecoder => self.vae.config().scaling_factor,
+            _ => measured.scaling_factor,
+        };
+        Ok((measured.values, factor))
     }
 
     /// What is held out, from its beginning; else what is trained on.
     fn feed(&self, observer: &mut (dyn Observer + Send)) -> Result<Box<dyn Feed>, TrainError> {
-        let Surroundings { feeds, .. } = self.around;
-        let seed = self.config.seed;
-        let open = |mut data: crate::data::DataConfig| {
-            data.version = self.version.map(Version::Number).or(data.version);
-            feeds.open(&data, &Wanted::default(), seed, None)
-        };
-        match self.config.held_out_data().map(open) {
+        match self.config.held_out_data().map(|data| self.open(data)) {
             Some(Err(TrainError::Data(error))) if matches!(*error, DataError::NoRows { .. }) => {
                 // A small table may have no clip whose id falls into the share.
                 observer.note("no clip is held out; what is measured was trained on");
-                open(self.config.training_data())
+                self.open(self.config.training_data())
             }
             Some(opened) => opened,
-            None => open(self.config.training_data()),
+            None => self.open(self.config.training_data()),
         }
+    }
+}
+
+impl Sampling<'_> {
+    /// A feed from its beginning, of the version that is trained on.
+    fn open(&self, mut data: DataConfig) -> Result<Box<dyn Feed>, TrainError> {
+        data.version = self.version.map(Version::Number).or(data.version);
+        self.around.feeds.open(&data, &Wanted::default(), self.config.seed, None)
     }
 }
 

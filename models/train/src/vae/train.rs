@@ -8,7 +8,7 @@ use curate_models::{
     vae::{SliceVae, VaeConfig, lpips::Lpips},
 };
 use curate_ops::{Gradients, Rng, on_deep_stack};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     checkpoint::{Judges, State, restore, save, whole},
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     TrainError,
     data::Wanted,
+    encode::hash_vae,
     feed::Surroundings,
     optim::{Ema, Optimizer},
     run::{Cadence, Ended, Observer, Point, RunFolder, Values, add_mean, pass_over},
@@ -56,9 +57,9 @@ fn run(
     let device = around.device;
     // --- the network, its optimisers, and what they are after
     let mut vae_config = config.network()?;
-    let as_json = serde_json::to_value(config).map_err(std::io::Error::other);
-    let as_json = as_json.map_err(TrainError::io("write", &config.out))?;
-    let folder = RunFolder::open(&config.out, &as_json, &FREE)?;
+    let from = config.model.checkpoint.as_ref().or(config.model.inflate_from.as_ref());
+    let from = from.map(|path| hash_vae(path)).transpose()?;
+    let folder = RunFolder::open(&config.out, config, (&json!({ "from": from }), &FREE))?;
     let (vae, params, notes) = start::network(config, &vae_config, device)?;
     notes.iter().for_each(|note| observer.note(note));
     let generator = Generator::new(&vae, &params, config.recompute)?;
@@ -83,7 +84,7 @@ fn run(
     if let Some(saved) = folder.resumed() {
         state = saved.state()?;
         restore(saved, (&params, &mut optimizer, ema.as_mut()), judges.as_mut())?;
-        observer.note(&format!("goes on behind step {}", state.step));
+        observer.note(&format!("goes on behind step {} of {}", state.step, config.steps));
     }
     vae_config.scaling_factor = state.scaling_factor;
     let resume = (state.data != Value::Null).then_some(&state.data);
@@ -190,7 +191,8 @@ fn run(
 
         // --- checkpoints
         let is_over = is_last || around.stop.is_asked();
-        if checkpoints.is_due(step) || is_over {
+        // A run that has lost its way goes on from before that.
+        if (checkpoints.is_due(step) || is_over) && state.bad_steps == 0 {
             state.data = feed.state()?;
             let saved = save(
                 config,
