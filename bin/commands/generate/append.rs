@@ -5,7 +5,10 @@
 //! has the prompt as its caption and the record as its `extra`. Stages have not measured it, which
 //! `curate run` on such a table says.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use curate_media::{
@@ -41,7 +44,7 @@ impl Table {
         let meta = TableMeta::new(SPLIT_ID, split, serde_json::json!([]));
         let (store, split_id) = runtime.block_on(async {
             let (store, _) = match Store::create_or_open(out, &meta).await {
-                Err(error @ StoreError::Io { .. }) => {
+                Err(error @ (StoreError::Io { .. } | StoreError::Lance { .. })) => {
                     return Err(UsageError(format!("--append: {error}")).into());
                 }
                 opened => opened?,
@@ -58,6 +61,9 @@ impl Table {
     pub(super) fn append(&self, clips: &[(PathBuf, Record)]) -> anyhow::Result<usize> {
         let rows = clips.iter().map(|(path, record)| self.row(path, record));
         let mut rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
+        // Two files with the same bytes are one source, and a commit takes each unit once.
+        let mut seen = BTreeSet::new();
+        rows.retain(|(unit, ..)| seen.insert(unit.clone()));
         let mut appended = 0;
         self.runtime.block_on(async {
             let lease = Lease::acquire(&self.out, &self.run_id).await?;

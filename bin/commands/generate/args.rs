@@ -5,6 +5,8 @@ use std::{path::PathBuf, str::FromStr};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::UsageError;
+
 /// What to make, of what, and where to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GenerateArgs {
@@ -78,17 +80,23 @@ pub(crate) struct GenerateArgs {
     /// A video that clips are made from; see `--strength`.
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
     pub(super) video: Option<PathBuf>,
-    /// How little of the `--video` is left: from 0, nothing happens, to 1, nothing is left of it.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.7, conflicts_with = "from")]
+    /// How little of the `--video` is left: above 0, hardly anything happens, up to 1, nothing is left.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.7,
+        conflicts_with = "from",
+        requires = "video"
+    )]
     pub(super) strength: f64,
-    /// How pictures of another shape are fitted to the clip's size.
-    #[arg(long, value_enum, default_value = "cover", conflicts_with = "from")]
-    pub(super) fit: Fit,
+    /// How pictures of another shape are fitted to the clip's size; default: cover.
+    #[arg(long, value_enum, conflicts_with = "from")]
+    pub(super) fit: Option<Fit>,
     /// A LoRA file, and how strongly it counts (1); may be given again.
     #[arg(long, value_name = "FILE[=WEIGHT]", conflicts_with = "from")]
     pub(super) lora: Vec<LoraAt>,
     /// Compute LoRA beside the network instead of adding it to the weights.
-    #[arg(long, conflicts_with = "from")]
+    #[arg(long, conflicts_with = "from", requires = "lora")]
     pub(super) lora_at_run_time: bool,
     /// Clips that go through the network together.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -102,6 +110,23 @@ pub(crate) struct GenerateArgs {
     /// A table that MP4 clips are appended to, with their prompts as captions.
     #[arg(long, value_name = "TABLE")]
     pub(super) append: Option<PathBuf>,
+}
+
+impl GenerateArgs {
+    /// Whoever gives an option expects that it counts, so those that would change nothing are refused.
+    pub(super) fn check(&self) -> Result<(), UsageError> {
+        let has_picture = [&self.start, &self.end, &self.video].iter().any(|file| file.is_some());
+        let words = if self.start_frames == 0 {
+            "--start-frames must be at least 1"
+        } else if self.start_frames > 1 && self.start.is_none() {
+            "--start-frames says how many frames of --start are taken: give it, too"
+        } else if self.fit.is_some() && !has_picture {
+            "--fit says how pictures are fitted, and there is none: give --start, --end or --video, too"
+        } else {
+            return Ok(());
+        };
+        Err(UsageError(words.to_owned()))
+    }
 }
 
 /// What clips are written as.

@@ -3,33 +3,89 @@
 use std::path::Path;
 
 use curate_media::{Converter, DecodeOptions, Decoder, Filter, Frame, Picture, PixelFormat, Size};
+use curate_models::generate::{Known, Settings, Tensor, from_rgb};
 
 use super::{
-    args::Fit,
-    record::{InputRecord, blake3},
+    args::{Fit, GenerateArgs},
+    record::{InputRecord, Record, blake3, check_file, check_there},
+    usage,
 };
 use crate::UsageError;
 
-/// What is read of a file, and how.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
-    /// The argument, for messages.
-    pub(super) argument: &'static str,
-    pub(super) path: &'a Path,
-    /// Frames, from the first on.
-    pub(super) frames: usize,
-    pub(super) size: (usize, usize),
+/// What clips are made with beside prompts, and what is noted of it.
+pub(super) struct Inputs {
+    pub(super) known: Known,
+    /// The first frame of `--start`, which CLIP looks at: RGB.
+    pub(super) first: Option<Vec<u8>>,
+    /// What CLIP makes of it, if the model has its tower: an embedding.
+    pub(super) image: Option<Tensor>,
+    /// The frames of `--video`.
+    pub(super) source: Option<Tensor>,
+    pub(super) start: Option<InputRecord>,
+    pub(super) end: Option<InputRecord>,
+    pub(super) video: Option<InputRecord>,
     pub(super) fit: Fit,
 }
 
+impl Inputs {
+    /// By the arguments, or by a record, whose files must be as they were.
+    pub(super) fn read(
+        args: &GenerateArgs,
+        record: Option<&Record>,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
+        let fit = record.map(|record| record.fit).or(args.fit).unwrap_or(Fit::Cover);
+        let size = (settings.width, settings.height);
+        let read = |argument, path: Option<&Path>, noted: Option<&InputRecord>, frames| {
+            let path = path.or(noted.map(|noted| noted.file.as_path()));
+            let Some(path) = path else { return anyhow::Ok((None, None, None)) };
+            let frames = noted.map_or(frames, |noted| noted.frames);
+            let (pictures, found) = pictures(Wanted { argument, path, noted, frames, size, fit })?;
+            let frames = from_rgb(&pictures, size).map_err(usage)?;
+            Ok((Some(frames), Some(found), pictures.into_iter().next()))
+        };
+        let of = |noted: fn(&Record) -> &Option<InputRecord>| {
+            record.and_then(|record| noted(record).as_ref())
+        };
+        let (start_frames, start, first) =
+            read("--start", args.start.as_deref(), of(|record| &record.start), args.start_frames)?;
+        let (end_frames, end, _) = read("--end", args.end.as_deref(), of(|record| &record.end), 1)?;
+        let (source, video, _) =
+            read("--video", args.video.as_deref(), of(|record| &record.video), settings.frames)?;
+        let known = Known { start: start_frames, end: end_frames };
+        Ok(Self { known, first, image: None, source, start, end, video, fit })
+    }
+}
+
+/// What is read of a file, and how.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    /// The argument, for messages.
+    argument: &'static str,
+    path: &'a Path,
+    /// What it must be, if a record names it.
+    noted: Option<&'a InputRecord>,
+    /// Frames, from the first on, one after the other: the file's frame rate does not count.
+    frames: usize,
+    size: (usize, usize),
+    fit: Fit,
+}
+
 /// The frames as RGB bytes, and what is noted of the file.
-pub(super) fn read(wanted: Wanted<'_>) -> anyhow::Result<(Vec<Vec<u8>>, InputRecord)> {
-    let Wanted { argument, path, frames, .. } = wanted;
+fn pictures(wanted: Wanted<'_>) -> anyhow::Result<(Vec<Vec<u8>>, InputRecord)> {
+    let Wanted { argument, path, noted, frames, .. } = wanted;
+    if noted.is_some() {
+        check_there(path, argument)?;
+    }
     let fault = |words: String| UsageError(format!("{argument}: {words}"));
     let path = std::fs::canonicalize(path)
         .map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;
     let hash =
         blake3(&path).map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;
+    if let Some(noted) = noted {
+        // Before decoding, which would complain of something else.
+        check_file(&path, &noted.blake3, &hash)?;
+    }
     let mut decoder = Decoder::open(&path, &DecodeOptions::default())
         .map_err(|error| fault(error.to_string()))?;
     let mut converter = Converter::new(PixelFormat::Rgb8);

@@ -65,6 +65,8 @@ pub(super) fn asked(args: &GenerateArgs) -> anyhow::Result<Vec<Asked>> {
         let shown = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|error| UsageError(format!("--prompts: cannot read {shown}: {error}")))?;
+        // The mark that some editors put first.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
         for (index, (number, line)) in lines.enumerate() {
             let line = line.trim();
@@ -103,12 +105,31 @@ fn slug(prompt: &str) -> String {
     if name.is_empty() { "clip".to_owned() } else { name.to_owned() }
 }
 
+/// Endings of films and pictures that are not written. Whoever gives one means a file, not a folder.
+const OTHERS: [&str; 18] = [
+    "apng", "avi", "avif", "bmp", "flv", "jpeg", "jpg", "m4v", "mkv", "mov", "mpeg", "mpg", "ogv",
+    "tif", "tiff", "webm", "webp", "wmv",
+];
+
+/// The ending of a file's name in small letters. A folder that is there has none.
+fn ending(output: &Path) -> Option<String> {
+    let ending = output.extension().filter(|_| !output.is_dir())?;
+    Some(ending.to_str()?.to_ascii_lowercase())
+}
+
 /// The form that is meant, by option, by the output's name, by the number of frames.
 pub(super) fn form(asked: Option<Form>, output: &Path, frames: usize) -> anyhow::Result<Form> {
-    let by_name = match output.extension().and_then(|ending| ending.to_str()) {
+    let by_name = match ending(output).as_deref() {
         Some("mp4") => Some(Form::Mp4),
         Some("gif") => Some(Form::Gif),
         Some("png") => Some(Form::Png),
+        Some(other) if OTHERS.contains(&other) => {
+            return Err(UsageError(format!(
+                "--output {}: .{other} is not written; name a file .mp4, .gif or .png, or a folder",
+                output.display()
+            ))
+            .into());
+        }
         _ => None,
     };
     match (asked, by_name) {
@@ -137,8 +158,7 @@ pub(super) fn place(
         (Task { prompt: asked.prompt, negative, seed: asked.seed }, asked.name)
     });
     let tasks: Vec<(Task, String)> = tasks.collect();
-    let is_file =
-        output.extension().is_some_and(|ending| ending == form.ending()) && !output.is_dir();
+    let is_file = ending(output).is_some_and(|ending| ending == form.ending());
     if is_file {
         if form == Form::Png && !is_picture {
             return Err(UsageError(format!(

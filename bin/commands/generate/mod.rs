@@ -1,11 +1,12 @@
 //! `curate generate`: prompts to clips.
 //!
-//! The order is: arguments and the model, everything checked, then batches through the network, each
-//! clip decoded into its file. Beside a clip lies what made it (`record.rs`): it makes the clip again,
-//! and lets a list of prompts that was stopped go on.
+//! The order is: arguments and the model, everything checked, the place of the files tried, then weights,
+//! then batches through the network, each clip decoded into its file. Beside a clip lies what made it
+//! (`record.rs`): it makes the clip again, and lets a list of prompts that was stopped go on.
 
 mod append;
 mod args;
+mod existing;
 mod input;
 mod jobs;
 mod model;
@@ -14,15 +15,15 @@ mod record;
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use curate_media::FrameRate;
+use curate_media::{FrameRate, Gif};
 use curate_models::{
-    diffusion::SamplerKind,
+    diffusion::{Prediction, SamplerKind},
     generate::{
-        GenerateError, Generator, Guides, Known, ModelCard, Pixels, Progress, Settings, Task,
-        from_rgb, to_rgb,
+        GenerateError, Generator, Guides, Known, ModelCard, Progress, Settings, Task, to_rgb,
     },
 };
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -30,13 +31,14 @@ use tokio::runtime::Handle;
 
 use self::{
     append::Table,
-    args::{Fit, Form, Toggle},
+    args::{Form, Toggle},
+    input::Inputs,
     jobs::{Asked, Job},
     model::ModelChoice,
     output::Writer,
-    record::{InputRecord, Record},
+    record::Record,
 };
-use crate::{Exit, UsageError, env, progress::say};
+use crate::{Exit, UsageError, env, progress::say, signals};
 
 pub(crate) use self::args::GenerateArgs;
 
@@ -48,6 +50,8 @@ fn usage(error: GenerateError) -> anyhow::Error {
 pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     curate_media::init();
     let started = Instant::now();
+    let stop = signals::stop_flag()?;
+    args.check()?;
     let record = args.from.as_deref().map(Record::open).transpose()?;
     // All that can be wrong is found before the weights are read.
     let asked = match &record {
@@ -67,6 +71,9 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
     let is_picture = settings.frames == 1;
     let form = record.as_ref().map(|record| record.format).or(args.format);
     let form = jobs::form(form, &args.output, settings.frames)?;
+    if form == Form::Gif {
+        check_gif(rate)?;
+    }
     if args.append.is_some() && form != Form::Mp4 {
         let words = format!("--append takes MP4 clips, and these are {}", form.ending());
         return Err(UsageError(words).into());
@@ -77,12 +84,17 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
     found.blueprint.check(&settings, &Known::default()).map_err(usage)?;
     let mut inputs = Inputs::read(args, record.as_ref(), &settings)?;
     found.blueprint.check(&settings, &inputs.known).map_err(usage)?;
+    existing::check(&jobs, args.force)?;
+    let is_whole = |job: &&Job| job.target.exists() && job.sidecar().exists() && !args.force;
+    // A list that is done may lie where nothing can be written.
+    output::prepare(jobs.iter().filter(|job| !is_whole(job)).map(|job| job.target.as_path()))?;
+    let table = args.append.as_deref().map(|out| Table::open(out, runtime)).transpose()?;
 
     let (generator, model) = found.open()?;
     if let Some(record) = &record {
         record.model.check(generator.hashes())?;
         for (noted, found) in record.model.loras.iter().zip(&model.loras) {
-            check_file(&noted.file, &noted.blake3, &found.blake3)?;
+            noted.check(found)?;
         }
     }
     if let Some(rgb) = &inputs.first {
@@ -120,9 +132,9 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
             "the model was trained on up to {trained} frames: what comes after may fall apart"
         ));
     }
-    let table = args.append.as_deref().map(|out| Table::open(out, runtime)).transpose()?;
-    let run = Run { generator: &generator, settings, inputs, rate, form, template, table };
-    let (done, to_do) = run.sort(jobs, args.force)?;
+    let (done, to_do) = existing::sort(&template, jobs, args.force)?;
+    let run =
+        Run { generator: &generator, settings, inputs, rate, form, template, table, stop: &stop };
     for job in &done {
         say(&format!("{} is there", job.target.display()));
     }
@@ -132,13 +144,20 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
     let bar = bar(to_do.len());
     let mut made = 0;
     for batch in to_do.chunks(usize::from(args.batch)) {
-        run.make(batch, &bar, (made, to_do.len()))?;
-        made += batch.len();
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        made += run.make(batch, &bar, (made, to_do.len()))?;
     }
     bar.finish_and_clear();
     let peak = env::peak_memory()
         .map_or_else(String::new, |bytes| format!(", peak memory {}", HumanBytes(bytes)));
     say(&format!("{made} clips in {:.1} s{peak}", started.elapsed().as_secs_f64()));
+    let left = to_do.len() - made;
+    if left > 0 {
+        say(&format!("stopped with {left} clips to make: the same command goes on"));
+        return Ok(Exit::Stopped);
+    }
     Ok(Exit::Complete)
 }
 
@@ -160,6 +179,10 @@ fn wanted(args: &GenerateArgs, card: &ModelCard) -> anyhow::Result<Settings> {
         let sampler = name.parse::<SamplerKind>();
         settings.sampler = sampler.map_err(|error| UsageError(format!("--sampler: {error}")))?;
     }
+    if args.shift.is_some() && card.prediction != Prediction::Flow {
+        let words = "--shift moves the steps of a flow, and this model is none: leave it out";
+        return Err(UsageError(words.to_owned()).into());
+    }
     settings.frames = args.frames.unwrap_or(settings.frames);
     settings.steps = args.steps.unwrap_or(settings.steps);
     settings.guidance = args.guidance.unwrap_or(settings.guidance);
@@ -171,69 +194,19 @@ fn wanted(args: &GenerateArgs, card: &ModelCard) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-fn check_file(path: &std::path::Path, noted: &str, found: &str) -> anyhow::Result<()> {
-    if noted == found {
+/// GIF counts the time between frames in hundredths of a second; players take less than two for ten.
+fn check_gif(rate: FrameRate) -> anyhow::Result<()> {
+    let fps = rate.fps();
+    if (Gif::LEAST_FPS..=Gif::MOST_FPS).contains(&fps) {
         return Ok(());
     }
-    let shown = path.display();
-    let words =
-        format!("--from: {shown} is not the file that made the clip: its content has changed");
-    Err(UsageError(words).into())
-}
-
-/// What clips are made with beside prompts, and what is noted of it.
-struct Inputs {
-    known: Known,
-    /// The first known frame, which CLIP looks at: RGB.
-    first: Option<Vec<u8>>,
-    /// What CLIP makes of it, if the model has its tower.
-    image: Option<Pixels>,
-    source: Option<Pixels>,
-    start: Option<InputRecord>,
-    end: Option<InputRecord>,
-    video: Option<InputRecord>,
-    fit: Fit,
-}
-
-impl Inputs {
-    fn read(
-        args: &GenerateArgs,
-        record: Option<&Record>,
-        settings: &Settings,
-    ) -> anyhow::Result<Self> {
-        let fit = record.map_or(args.fit, |record| record.fit);
-        let size = (settings.width, settings.height);
-        let read =
-            |argument, path: Option<&std::path::Path>, noted: Option<&InputRecord>, frames| {
-                let path = path.or(noted.map(|noted| noted.file.as_path()));
-                let Some(path) = path else { return anyhow::Ok((None, None, None)) };
-                let frames = noted.map_or(frames, |noted| noted.frames);
-                let wanted = input::Wanted { argument, path, frames, size, fit };
-                let (pictures, found) = input::read(wanted)?;
-                if let Some(noted) = noted {
-                    check_file(path, &noted.blake3, &found.blake3)?;
-                }
-                let pixels = from_rgb(&pictures, size).map_err(usage)?;
-                Ok((Some(pixels), Some(found), pictures.into_iter().next()))
-            };
-        if args.start_frames == 0 {
-            return Err(UsageError("--start-frames must be at least 1".to_owned()).into());
-        }
-        if args.start_frames > 1 && args.start.is_none() {
-            let words = "--start-frames says how many frames of --start are taken: give it, too";
-            return Err(UsageError(words.to_owned()).into());
-        }
-        let of = |noted: fn(&Record) -> &Option<InputRecord>| {
-            record.and_then(|record| noted(record).as_ref())
-        };
-        let (start_pixels, start, first) =
-            read("--start", args.start.as_deref(), of(|record| &record.start), args.start_frames)?;
-        let (end_pixels, end, _) = read("--end", args.end.as_deref(), of(|record| &record.end), 1)?;
-        let (source, video, _) =
-            read("--video", args.video.as_deref(), of(|record| &record.video), settings.frames)?;
-        let known = Known { start: start_pixels, end: end_pixels };
-        Ok(Self { known, first, image: None, source, start, end, video, fit })
-    }
+    Err(UsageError(format!(
+        "--fps: a GIF cannot have {fps} frames per second: give at most {} and at least {:.3}, or write \
+         an MP4",
+        Gif::MOST_FPS,
+        Gif::LEAST_FPS
+    ))
+    .into())
 }
 
 /// Everything that all clips of a command share.
@@ -245,47 +218,17 @@ struct Run<'a> {
     form: Form,
     template: Record,
     table: Option<Table>,
+    stop: &'a AtomicBool,
 }
 
 impl Run<'_> {
-    /// Clips that are there, and those that are to be made.
-    fn sort(&self, jobs: Vec<Job>, force: bool) -> anyhow::Result<(Vec<Job>, Vec<Job>)> {
-        let (mut done, mut to_do, mut other) = (Vec::new(), Vec::new(), Vec::new());
-        for job in jobs {
-            let exists = job.target.exists();
-            if exists && self.template.of(&job.task).is_at(&job.sidecar()) {
-                done.push(job);
-                continue;
-            }
-            let sidecar = job.sidecar();
-            let is_other = sidecar.exists() && !self.template.of(&job.task).is_at(&sidecar);
-            if (exists || is_other) && !force {
-                let file = if exists { &job.target } else { &sidecar };
-                other.push(file.display().to_string());
-            }
-            to_do.push(job);
-        }
-        if let Some(first) = other.first() {
-            let more = match other.len() {
-                1 => String::new(),
-                count => format!(" and {} more", count - 1),
-            };
-            return Err(UsageError(format!(
-                "{first}{more} is there and was made otherwise: give another --output, or --force to \
-                 replace it"
-            ))
-            .into());
-        }
-        Ok((done, to_do))
-    }
-
-    /// Makes a batch of clips and writes their files.
+    /// Makes a batch of clips and writes their files; how many, which is fewer when it was stopped.
     fn make(
         &self,
         batch: &[Job],
         bar: &ProgressBar,
         (before, total): (usize, usize),
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<usize> {
         let started = Instant::now();
         let tasks: Vec<Task> = batch.iter().map(|job| job.task.clone()).collect();
         let guides = Guides {
@@ -302,7 +245,12 @@ impl Run<'_> {
         let latents =
             self.generator.latents(&tasks, &self.settings, &guides, &mut observe).map_err(usage)?;
         let sampled = started.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
+        let mut made = 0;
         for (job, latents) in batch.iter().zip(&latents) {
+            // One of them is written at least: sampling is what took the time.
+            if made > 0 && self.stop.load(Ordering::Relaxed) {
+                break;
+            }
             let started = Instant::now();
             let is_picture = self.settings.frames == 1;
             let size = (self.settings.width, self.settings.height);
@@ -321,11 +269,12 @@ impl Run<'_> {
             writeln!(std::io::stdout(), "{}", job.target.display())?;
             let took = (sampled + started.elapsed()).as_secs_f64();
             bar.suspend(|| say(&format!("{}: {took:.1} s", job.target.display())));
+            made += 1;
         }
-        match &self.table {
-            Some(table) => self.append(table, batch),
-            None => Ok(()),
+        if let Some(table) = &self.table {
+            self.append(table, &batch[..made])?;
         }
+        Ok(made)
     }
 
     fn append(&self, table: &Table, jobs: &[Job]) -> anyhow::Result<()> {

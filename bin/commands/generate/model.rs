@@ -7,12 +7,12 @@ use curate_models::{
     encoders::TextFiles,
     generate::{Blueprint, GenerateError, Generator, ModelFolder, Place},
     hub::Hub,
-    lora::{Lora, LoraError},
+    lora::{Lora, LoraError, LoraReport},
 };
 
 use super::{
     args::{GenerateArgs, LoraAt},
-    record::{LoraRecord, ModelRecord, Record, blake3},
+    record::{LoraRecord, ModelRecord, Record, blake3, check_there},
     usage,
 };
 use crate::{UsageError, env, progress::say};
@@ -42,12 +42,21 @@ impl ModelChoice {
         let dtype = or_default(&args.dtype, record.map(|record| &record.dtype), "f32");
         if let Some(record) = record {
             let model = &record.model;
+            if args.model.is_none() && !model.path.starts_with(PRESET) {
+                check_there(Path::new(&model.path), "--model")?;
+            }
+            if let Some(folder) = &model.text_encoder {
+                check_there(folder, "--text-encoder")?;
+            }
+            for lora in &model.loras {
+                check_there(&lora.file, "--lora")?;
+            }
             let loras = model
                 .loras
                 .iter()
                 .map(|lora| LoraAt { file: lora.file.clone(), weight: lora.weight });
             return Ok(Self {
-                path: args.model.clone().unwrap_or_else(|| model.path.clone()),
+                path: args.model.as_deref().map_or_else(|| Ok(model.path.clone()), whole)?,
                 seed_weights: model.seed_weights.unwrap_or(1),
                 text_encoder: model.text_encoder.clone(),
                 loras: loras.collect(),
@@ -56,19 +65,7 @@ impl ModelChoice {
                 dtype,
             });
         }
-        let absolute = |path: &Path| {
-            std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
-        };
-        let path = args.model.clone().unwrap_or_default();
-        let path = if path.starts_with(PRESET) {
-            path
-        } else {
-            let whole = absolute(Path::new(&path))?;
-            let text = whole.to_str().ok_or_else(|| {
-                UsageError(format!("--model: the name of {} is not UTF-8", whole.display()))
-            })?;
-            text.to_owned()
-        };
+        let path = whole(args.model.as_deref().unwrap_or_default())?;
         let loras = args
             .lora
             .iter()
@@ -88,6 +85,9 @@ impl ModelChoice {
     pub(super) fn find(self) -> anyhow::Result<FoundModel> {
         let place = Place::parse(&self.device, &self.dtype).map_err(usage)?;
         let hub = Hub::open(env::models_dir()?)?;
+        if let Some(LoraAt { file, .. }) = self.loras.iter().find(|lora| !lora.file.exists()) {
+            return Err(UsageError(format!("--lora: there is no {}", file.display())).into());
+        }
         let text = match &self.text_encoder {
             None => None,
             Some(folder) => Some(
@@ -105,6 +105,22 @@ impl ModelChoice {
         };
         Ok(FoundModel { choice: self, blueprint, origin, hub, text, place })
     }
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
+}
+
+/// A model's name as records have it: it counts from wherever the command is given again.
+fn whole(path: &str) -> anyhow::Result<String> {
+    if path.starts_with(PRESET) {
+        return Ok(path.to_owned());
+    }
+    let whole = absolute(Path::new(path))?;
+    let text = whole.to_str().ok_or_else(|| {
+        UsageError(format!("--model: the name of {} is not UTF-8", whole.display()))
+    })?;
+    Ok(text.to_owned())
 }
 
 /// A model whose weights are not read yet.
@@ -146,6 +162,7 @@ impl FoundModel {
             vae_sha256: hashes.vae.clone(),
             text_sha256: hashes.text.clone(),
             image_sha256: hashes.image.clone(),
+            config_sha256: hashes.config.clone(),
             loras,
             lora_at_run_time: choice.lora_at_run_time,
         };
@@ -157,10 +174,10 @@ impl ModelChoice {
     fn adapt(&self, generator: &mut Generator, at: &LoraAt) -> anyhow::Result<LoraRecord> {
         let shown = at.file.display();
         let fault = |error: LoraError| UsageError(format!("--lora {shown}: {error}"));
-        let mut silent = false;
+        let mut read: Option<LoraReport> = None;
         generator.adapt(|params| {
             let (lora, report) = Lora::open(&at.file, params).map_err(fault)?;
-            silent = report.is_silent();
+            read = Some(report);
             if self.lora_at_run_time {
                 params.adapt(&lora, at.weight).map_err(fault)?;
             } else {
@@ -169,16 +186,18 @@ impl ModelChoice {
             }
             Ok::<_, AdaptError>(())
         })?;
-        if silent {
+        let report = read.context("no LoRA was read")?;
+        if report.is_silent() {
             say(&format!("--lora {shown} changes nothing: its adapters are as training begins"));
         }
-        let file = if at.file.is_dir() {
-            at.file.join("adapter_model.safetensors")
-        } else {
-            at.file.clone()
-        };
-        let blake3 = blake3(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        Ok(LoraRecord { file: at.file.clone(), weight: at.weight, blake3 })
+        let hash =
+            |file: &Path| blake3(file).with_context(|| format!("cannot read {}", file.display()));
+        Ok(LoraRecord {
+            file: at.file.clone(),
+            weight: at.weight,
+            blake3: hash(&report.weights)?,
+            config_blake3: report.config.as_deref().map(hash).transpose()?,
+        })
     }
 }
 

@@ -1,6 +1,8 @@
-//! Frames to files. A file appears whole or not at all, and the record after the clip.
+//! Frames to files. A file appears whole or not at all, and the record before the clip. Until then it has a
+//! name of its own, which goes when something fails: two processes can write to one folder.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::BufWriter,
     path::{Path, PathBuf},
@@ -10,6 +12,7 @@ use anyhow::Context as _;
 use curate_media::{ClipWriter, Encoding, FrameRate, Gif, Picture, PixelFormat, Size, encode_png};
 
 use super::args::Form;
+use crate::UsageError;
 
 /// Takes a clip's frames one by one.
 pub(super) struct Writer {
@@ -24,7 +27,7 @@ enum Kind {
     /// One picture.
     Picture(Option<Vec<u8>>, PathBuf),
     /// Pictures go into the first folder, which becomes the second.
-    Pictures(PathBuf, PathBuf),
+    Pictures(Part, PathBuf),
 }
 
 impl Writer {
@@ -51,13 +54,9 @@ impl Writer {
             }
             Form::Png if is_picture => Kind::Picture(None, target),
             Form::Png => {
-                let part = part(&target);
-                if part.exists() {
-                    fs::remove_dir_all(&part)
-                        .with_context(|| format!("cannot remove {}", part.display()))?;
-                }
-                fs::create_dir(&part)
-                    .with_context(|| format!("cannot make the folder {}", part.display()))?;
+                let part = Part::of(&target);
+                fs::create_dir(&part.0)
+                    .with_context(|| format!("cannot make the folder {}", part.0.display()))?;
                 Kind::Pictures(part, target)
             }
         };
@@ -73,7 +72,7 @@ impl Writer {
             Kind::Gif(gif, _) => gif.push(&picture)?,
             Kind::Picture(bytes, _) => *bytes = Some(encode_png(&picture)?),
             Kind::Pictures(folder, _) => {
-                let path = folder.join(format!("{:04}.png", self.frames));
+                let path = folder.0.join(format!("{:04}.png", self.frames));
                 fs::write(&path, encode_png(&picture)?)
                     .with_context(|| format!("cannot write {}", path.display()))?;
             }
@@ -88,29 +87,87 @@ impl Writer {
             Kind::Mp4(film, target) => whole(&target, &film.finish()?),
             Kind::Picture(bytes, target) => whole(&target, &bytes.unwrap_or_default()),
             Kind::Gif(gif, target) => {
-                let part = part(&target);
-                let file = fs::File::create(&part)
-                    .with_context(|| format!("cannot write {}", part.display()))?;
+                let part = Part::of(&target);
+                let file = fs::File::create(&part.0)
+                    .with_context(|| format!("cannot write {}", part.0.display()))?;
                 let mut file = BufWriter::new(file);
                 gif.finish(&mut file)?;
                 file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-                fs::rename(&part, &target)
-                    .with_context(|| format!("cannot write {}", target.display()))
+                part.becomes(&target)
             }
-            Kind::Pictures(part, target) => fs::rename(&part, &target)
-                .with_context(|| format!("cannot write {}", target.display())),
+            Kind::Pictures(part, target) => part.becomes(&target),
         }
     }
 }
 
-fn part(target: &Path) -> PathBuf {
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    target.with_file_name(name)
+/// A file or folder that is being written. What did not become its target is removed.
+struct Part(PathBuf);
+
+impl Part {
+    fn of(target: &Path) -> Self {
+        let chance = uuid::Uuid::new_v4().simple().to_string();
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.part", &chance[..8]));
+        Self(target.with_file_name(name))
+    }
+
+    fn becomes(self, target: &Path) -> anyhow::Result<()> {
+        fs::rename(&self.0, target).with_context(|| format!("cannot write {}", target.display()))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // It is gone when it became its target, and whatever made it fail was reported.
+        let removed =
+            if self.0.is_dir() { fs::remove_dir_all(&self.0) } else { fs::remove_file(&self.0) };
+        removed.unwrap_or_default();
+    }
+}
+
+/// Makes the folders that clips go to, and finds out whether files can be written there.
+pub(super) fn prepare<'a>(targets: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
+    let folders: BTreeSet<&Path> = targets.filter_map(Path::parent).collect();
+    for folder in folders {
+        // That of a name alone is empty.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let tried = fs::create_dir_all(folder)
+            .and_then(|()| tempfile::Builder::new().prefix(".curate-").tempfile_in(folder));
+        tried.map_err(|error| {
+            let shown = folder.display();
+            UsageError(format!("--output: files cannot be written to {shown}: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// When it is a folder that has anything but the numbered frames of a clip in it.
+pub(super) fn check_replaceable(target: &Path) -> anyhow::Result<()> {
+    if !target.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    let shown = target.display();
+    for entry in fs::read_dir(target).with_context(|| format!("cannot read {shown}"))? {
+        let path = entry.with_context(|| format!("cannot read {shown}"))?.path();
+        let is_number = |stem: &str| stem.len() >= 4 && stem.bytes().all(|b| b.is_ascii_digit());
+        let is_frame = path.extension().is_some_and(|ending| ending == "png")
+            && path.file_stem().and_then(|stem| stem.to_str()).is_some_and(is_number)
+            && !path.is_dir();
+        if !is_frame {
+            return Err(UsageError(format!(
+                "{shown} is a folder with {} in it, and is not replaced: give another --output",
+                path.file_name().unwrap_or_default().display()
+            ))
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// Takes a clip away, if there is one.
 pub(super) fn remove(target: &Path) -> anyhow::Result<()> {
+    check_replaceable(target)?;
     let removed = match target.symlink_metadata() {
         Ok(found) if found.is_dir() => fs::remove_dir_all(target),
         Ok(_) => fs::remove_file(target),
@@ -121,8 +178,7 @@ pub(super) fn remove(target: &Path) -> anyhow::Result<()> {
 
 /// Writes a file that appears whole or not at all.
 pub(super) fn whole(target: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let part = part(target);
-    fs::write(&part, bytes)
-        .and_then(|()| fs::rename(&part, target))
-        .with_context(|| format!("cannot write {}", target.display()))
+    let part = Part::of(target);
+    fs::write(&part.0, bytes).with_context(|| format!("cannot write {}", target.display()))?;
+    part.becomes(target)
 }

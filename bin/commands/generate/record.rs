@@ -60,6 +60,8 @@ pub(super) struct ModelRecord {
     pub(super) text_sha256: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) image_sha256: Option<String>,
+    /// SHA-256 of what says how the weights are used.
+    pub(super) config_sha256: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) loras: Vec<LoraRecord>,
     #[serde(default)]
@@ -71,7 +73,26 @@ pub(super) struct ModelRecord {
 pub(super) struct LoraRecord {
     pub(super) file: PathBuf,
     pub(super) weight: f64,
+    /// Of the tensors.
     pub(super) blake3: String,
+    /// Of PEFT's `adapter_config.json`, which says how strongly they count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) config_blake3: Option<String>,
+}
+
+impl LoraRecord {
+    /// # Errors
+    /// When the file is another one than the record's.
+    pub(super) fn check(&self, found: &Self) -> anyhow::Result<()> {
+        check_file(&self.file, &self.blake3, &found.blake3)?;
+        let of = |record: &Self| record.config_blake3.clone().unwrap_or_default();
+        let config = "adapter_config.json";
+        let config = match self.file.is_dir() {
+            true => self.file.join(config),
+            false => self.file.with_file_name(config),
+        };
+        check_file(&config, &of(self), &of(found))
+    }
 }
 
 /// A picture or video that a clip was made with.
@@ -105,6 +126,15 @@ impl Record {
     pub(super) fn of(&self, task: &Task) -> Self {
         let Task { prompt, negative, seed } = task.clone();
         Self { prompt, negative, seed, ..self.clone() }
+    }
+
+    /// Whether a file is a record, be it of another version's: it may be replaced, and no other JSON.
+    pub(super) fn is_record(path: &Path) -> bool {
+        let text = std::fs::read(path).unwrap_or_default();
+        let keys: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&text).unwrap_or_default();
+        let own = ["prompt", "seed", "model", "sampler", "curate_version"];
+        own.iter().all(|key| keys.contains_key(*key))
     }
 
     /// Whether the clip that the file at `path` tells of is this one; which version wrote it does not
@@ -146,6 +176,11 @@ impl ModelRecord {
             ("VAE", &self.vae_sha256, &found.vae),
             ("text encoder", &self.text_sha256, &found.text),
             ("image tower", &wanted_image, &found_image),
+            (
+                "configuration (the card, a config.json, a tokenizer)",
+                &self.config_sha256,
+                &found.config,
+            ),
         ] {
             if wanted != found {
                 return Err(UsageError(format!(
@@ -158,6 +193,30 @@ impl ModelRecord {
         }
         Ok(())
     }
+}
+
+/// # Errors
+/// When a file has another checksum than the record says.
+pub(super) fn check_file(path: &Path, noted: &str, found: &str) -> anyhow::Result<()> {
+    if noted == found {
+        return Ok(());
+    }
+    let shown = path.display();
+    let words =
+        format!("--from: {shown} is not the file that made the clip: its content has changed");
+    Err(UsageError(words).into())
+}
+
+/// # Errors
+/// When a file that a record names has been moved.
+pub(super) fn check_there(path: &Path, option: &str) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let shown = path.display();
+    let words =
+        format!("--from: the record names {shown} for {option}, and it is not there: put it back");
+    Err(UsageError(words).into())
 }
 
 /// The BLAKE3 of a file.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 use curate_ops::Rng;
 
-use super::{GenerateError, Generator, Known, Settings, Task, guide::Guide};
+use super::{GenerateError, Generator, Known, Settings, Task, masked::MaskedVideo};
 use crate::{
     diffusion::{DiffusionError, Guidance, NoiseSource},
     dit::{CLIP_CHANNELS, CLIP_TOKENS},
@@ -32,7 +32,7 @@ pub(super) mod stream {
 pub struct Guides<'a> {
     /// Frames that it begins or ends with.
     pub known: &'a Known,
-    /// CLIP's embedding of what it begins with, `[1, 768]`.
+    /// CLIP's embedding of the first frame that it begins with, `[1, 768]`.
     pub image: Option<&'a Tensor>,
     /// A clip that it is made from, `[3, frames, height, width]` in [-1, 1]; see [`Settings::strength`].
     pub source: Option<&'a Tensor>,
@@ -94,10 +94,10 @@ impl Generator {
         let mut inpaint = None;
         if config.has_clip() {
             let place = (&self.place.device, self.place.vae_dtype());
-            let guide = Guide::new(&self.vae, settings, guides.known, place)?;
+            let masked = MaskedVideo::new(&self.vae, settings, guides.known, place)?;
             let mut noise = Draws::new(tasks, stream::GUIDE);
             let mut drawn = |moments: &Tensor| self.drawn(moments, tasks.len(), &mut noise);
-            let both = Tensor::cat(&[drawn(&guide.mask)?, drawn(&guide.video)?], 1)?;
+            let both = Tensor::cat(&[drawn(&masked.mask)?, drawn(&masked.video)?], 1)?;
             inpaint = Some(repeated(both.to_dtype(self.place.dtype)?)?);
         }
         let rows = tasks.len() * copies;

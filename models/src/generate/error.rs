@@ -59,6 +59,32 @@ pub enum GenerateError {
         /// What is wrong.
         problems: Vec<Problem>,
     },
+    /// A checkpoint is not of the part that it is named after.
+    #[error(
+        "{path:?} is no {part}: it has tensors such as {tensors} and no `{note}` in its header, and \
+         no `config.json` lies beside it"
+    )]
+    NotPart {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What it should be.
+        part: &'static str,
+        /// Some of its tensors.
+        tensors: String,
+        /// What its header lacks.
+        note: &'static str,
+    },
+    /// A network made what are no numbers.
+    #[error(
+        "the {part} made {made} that are not finite numbers: its weights are damaged, a LoRA is too \
+         strong, or its training had diverged"
+    )]
+    NotFinite {
+        /// The network.
+        part: &'static str,
+        /// What it made.
+        made: &'static str,
+    },
     /// A file of the hub is not there.
     #[error(transparent)]
     Missing(#[from] Missing),

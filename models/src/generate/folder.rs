@@ -65,9 +65,13 @@ impl ModelFolder {
         let transformer = (path, config);
 
         let path = find(root, "vae")?;
-        let config = match SliceVae::stored_config(&Weights::open(&path)?)? {
+        let weights = Weights::open(&path)?;
+        let config = match SliceVae::stored_config(&weights)? {
             Some(config) => config,
-            None => VaeConfig::from_json(&read(&path.with_file_name("config.json"))?)?,
+            None => {
+                let beside = beside((&path, &weights), "VAE", SliceVae::CONFIG_NOTE)?;
+                VaeConfig::from_json(&read(&beside)?)?
+            }
         };
         let vae = (path, config);
 
@@ -218,10 +222,26 @@ pub fn text_files(source: &TextSource, root: &Path, hub: &Hub) -> Result<TextFil
 /// # Errors
 /// When neither is there, or asks for what is not built here.
 pub fn transformer_config(checkpoint: &Path) -> Result<Config, GenerateError> {
-    Ok(match Weights::open(checkpoint)?.note(TRANSFORMER_NOTE) {
+    let weights = Weights::open(checkpoint)?;
+    Ok(match weights.note(TRANSFORMER_NOTE) {
         Some(text) => Config::from_json(&checkpoint.display().to_string(), text)?,
-        None => Config::open(&checkpoint.with_file_name("config.json"))?,
+        None => Config::open(&beside((checkpoint, &weights), "transformer", TRANSFORMER_NOTE)?)?,
     })
+}
+
+/// The `config.json` beside a checkpoint whose header has no configuration.
+fn beside(
+    (checkpoint, weights): (&Path, &Weights),
+    part: &'static str,
+    note: &'static str,
+) -> Result<PathBuf, GenerateError> {
+    let config = checkpoint.with_file_name("config.json");
+    if config.is_file() {
+        return Ok(config);
+    }
+    let tensors = weights.names().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+    let (path, tensors) = (checkpoint.to_owned(), tensors.join(", "));
+    Err(GenerateError::NotPart { path, part, tensors, note })
 }
 
 fn frozen(path: &Path, device: &Device, dtype: DType) -> Result<Params, GenerateError> {

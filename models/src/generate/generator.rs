@@ -5,9 +5,9 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Blueprint, GenerateError, Guides, ModelCard, ModelFolder, Problem, Settings, Task, TextSource,
+    Blueprint, GenerateError, Guides, ModelCard, ModelFolder, ModelHashes, Problem, Settings, Task,
     context::{Context, Draws, stream},
-    text_files,
+    hashes, text_files,
 };
 use crate::{
     Weights,
@@ -68,19 +68,6 @@ impl Place {
     }
 }
 
-/// SHA-256 of what made a clip.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ModelHashes {
-    /// The transformer's checkpoint, or the preset and seed that it was drawn from.
-    pub transformer: String,
-    /// The VAE's.
-    pub vae: String,
-    /// The text encoder's weights.
-    pub text: String,
-    /// CLIP's image tower, where there is one.
-    pub image: Option<String>,
-}
-
 /// How far a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -122,11 +109,13 @@ impl Generator {
         let card = folder.card();
         let sha256 = |path| Weights::open(path).and_then(|weights| weights.sha256());
         let image = folder.image_encoder();
+        let blueprint = Blueprint::of(folder);
         let hashes = ModelHashes {
             transformer: sha256(folder.transformer_path())?,
             vae: sha256(folder.vae_path())?,
-            text: text_hash(&card.text.encoder, (text, &files), hub)?,
+            text: hashes::of_text(&card.text.encoder, (text, &files), hub)?,
             image: image.as_deref().map(sha256).transpose()?,
+            config: hashes::of_config(&blueprint, &files, image.as_deref())?,
         };
         let network = folder.transformer(&place.device, place.dtype)?;
         let (vae, _) = folder.vae(&place.device, place.vae_dtype())?;
@@ -134,7 +123,7 @@ impl Generator {
             Some(_) => Some(ClipVision::open(folder.root(), &place.device, place.dtype)?),
             None => None,
         };
-        let made = Self::join(Blueprint::of(folder), network, vae, (&files, hashes), place)?;
+        let made = Self::join(blueprint, network, vae, (&files, hashes), place)?;
         Ok(Self { image, ..made })
     }
 
@@ -158,8 +147,9 @@ impl Generator {
         let hashes = ModelHashes {
             transformer: format!("preset {name}, seed {seed}"),
             vae: format!("preset for {name}, seed {seed}"),
-            text: text_hash(&card.text.encoder, (text, &files), hub)?,
+            text: hashes::of_text(&card.text.encoder, (text, &files), hub)?,
             image: None,
+            config: hashes::of_config(&blueprint, &files, None)?,
         };
         let drawn = |dtype| {
             let mut params = Params::seeded(seed, &place.device).with_dtype(dtype);
@@ -292,19 +282,18 @@ impl Generator {
     }
 
     /// Makes the latents of a batch of clips, each `[1, 4, F, h, w]` in f32, scaled as the transformer
-    /// sees them. `source` is a clip that they are made from, `[3, frames, height, width]` in [-1, 1];
-    /// `image` the CLIP embedding of a start image, `[1, 768]`.
+    /// sees them. `observe` is told of every call of the transformer.
     ///
     /// # Errors
-    /// Those of [`Blueprint::check`]; otherwise when candle fails.
+    /// Those of [`Blueprint::check`]; [`GenerateError::NotFinite`]; otherwise when candle fails.
     pub fn latents(
         &self,
         tasks: &[Task],
         settings: &Settings,
-        guidance: &Guides<'_>,
+        guides: &Guides<'_>,
         observe: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Tensor>, GenerateError> {
-        self.blueprint.check(settings, guidance.known)?;
+        self.blueprint.check(settings, guides.known)?;
         let device = &self.place.device;
         let mut noise = Draws::new(tasks, stream::SAMPLER);
         let factor = self.vae.config().spatial_factor();
@@ -316,8 +305,8 @@ impl Generator {
             settings.width / factor,
         );
         let first = noise.like(&Tensor::zeros(shape, DType::F32, device)?)?;
-        let source = guidance.source.map(|source| self.encoded(source, tasks)).transpose()?;
-        let context = self.context(tasks, settings, guidance)?;
+        let source = guides.source.map(|source| self.encoded(source, tasks)).transpose()?;
+        let context = self.context(tasks, settings, guides)?;
 
         let mut sampler = settings.sampler(&self.blueprint.card).build(&self.schedule)?;
         let times = sampler.times().to_vec();
@@ -330,6 +319,11 @@ impl Generator {
             let output = self.predict(&context, (&input, time), sees_image)?;
             state = sampler.step(Call { index, output: &output, state: &state }, &mut noise)?;
             observe(Progress { done: index + 1, calls });
+        }
+        // They would decode to black, which looks like a model that has learned nothing.
+        let numbers = state.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        if !numbers.iter().all(|number| number.is_finite()) {
+            return Err(GenerateError::NotFinite { part: "transformer", made: "latents" });
         }
         let clips = (0..tasks.len()).map(|row| Ok(state.narrow(0, row, 1)?.contiguous()?));
         clips.collect()
@@ -386,19 +380,6 @@ impl Generator {
         } else {
             Box::new(decoded.map(single))
         })
-    }
-}
-
-/// What the text encoder's weights are. Those of the hub were compared with their checksum when they
-/// came.
-fn text_hash(
-    source: &TextSource,
-    (asked, files): (Option<&TextFiles>, &TextFiles),
-    hub: &Hub,
-) -> Result<String, GenerateError> {
-    match source {
-        TextSource::Hub(id) if asked.is_none() => Ok(hub.hash(id)?),
-        _ => Ok(Weights::open(&files.weights)?.sha256()?),
     }
 }
 

@@ -4,8 +4,9 @@
 //! in memory. Text-to-video, text-to-image (one frame) and image-to-video (known first and last
 //! frames) are one path, as in EasyAnimate V3's pipelines (arXiv 2405.18991), with other inputs.
 //!
-//! Sampling gives latents, decoding gives frames a slice at a time, so that a clip is never in memory
-//! as pixels. Files are the caller's.
+//! Sampling gives latents, decoding gives frames a slice at a time, so that a clip that is made is never
+//! in memory as pixels. What it is made from is: known frames, and the clip of [`Guides::source`]. Files
+//! are the caller's.
 
 mod blueprint;
 mod card;
@@ -13,12 +14,13 @@ mod context;
 mod error;
 mod folder;
 mod generator;
-mod guide;
+mod hashes;
+mod masked;
 mod pixels;
 mod settings;
 
-/// Frames in numbers: `[3, n, height, width]` in [-1, 1] unless said otherwise.
-pub use candle_core::Tensor as Pixels;
+/// What frames and embeddings are in here, for callers that do not use candle themselves.
+pub use candle_core::Tensor;
 
 pub use self::{
     blueprint::Blueprint,
@@ -26,8 +28,9 @@ pub use self::{
     context::Guides,
     error::{GenerateError, Problem},
     folder::{ModelFolder, text_files, transformer_config},
-    generator::{Frames, Generator, ModelHashes, Place, Progress},
-    guide::Guide,
+    generator::{Frames, Generator, Place, Progress},
+    hashes::ModelHashes,
+    masked::MaskedVideo,
     pixels::{from_rgb, to_rgb},
     settings::{Known, Settings, Task},
 };

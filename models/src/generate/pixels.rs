@@ -9,11 +9,14 @@ use super::GenerateError;
 /// scripts round down and darken by half a step.
 ///
 /// # Errors
-/// When the tensor is of another shape.
+/// When the tensor is of another shape, or has what is no number, which would become black.
 pub fn to_rgb(frames: &Tensor) -> Result<Vec<Vec<u8>>, GenerateError> {
     let frames = frames.to_dtype(DType::F32)?.squeeze(0)?.permute((1, 2, 3, 0))?;
     let count = frames.dim(0)?;
     let values = frames.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    if values.iter().any(|value| value.is_nan()) {
+        return Err(GenerateError::NotFinite { part: "VAE", made: "frames" });
+    }
     let byte = |value: &f32| ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
     let bytes: Vec<u8> = values.iter().map(byte).collect();
     let size = bytes.len() / count.max(1);
@@ -49,5 +52,8 @@ mod tests {
         let outside = outside.reshape((1, 3, 1, 1, 1)).unwrap();
         assert_eq!(to_rgb(&outside).unwrap(), [vec![0, 0, 255]]);
         assert!(from_rgb(&pictures, (5, 2)).is_err());
+        let nothing = Tensor::full(f32::NAN, (1, 3, 1, 1, 1), &Device::Cpu).unwrap();
+        let text = to_rgb(&nothing).unwrap_err().to_string();
+        assert!(text.contains("not finite numbers"), "{text}");
     }
 }

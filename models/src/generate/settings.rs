@@ -11,6 +11,10 @@ use crate::{
 
 /// The most frames that the transformer has positions for: 4096 latents, as published.
 const MOST_LATENTS: usize = 4096;
+/// The longest side and the most pixels of a clip: what is larger is a slip of the keyboard, and numbers
+/// of no machine would be reserved for it.
+const MOST_SIDE: usize = 1 << 16;
+const MOST_PIXELS: u64 = 1 << 36;
 
 /// How clips are made. The same for all prompts of a batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +88,9 @@ impl Settings {
         let multiple = vae.spatial_factor() * transformer.patch;
         let (width, height) = (self.width, self.height);
         let fits = |side: usize| side > 0 && side.is_multiple_of(multiple);
-        if !(fits(width) && fits(height)) {
+        if width.max(height) > MOST_SIDE {
+            add("size", format!("{width}x{height} is too large: the longest side is {MOST_SIDE}"));
+        } else if !(fits(width) && fits(height)) {
             let below = |side: usize| (side / multiple * multiple).max(multiple);
             let above = |side: usize| side.next_multiple_of(multiple).max(multiple);
             let smaller = format!("{}x{}", below(width), below(height));
@@ -99,7 +105,12 @@ impl Settings {
                 ),
             );
         }
-        match vae.latents(self.frames) {
+        // Before they are counted out in slices. No latent stands for more frames than this.
+        let most = MOST_LATENTS.saturating_mul(vae.temporal_factor());
+        match vae.latents(self.frames.min(most)) {
+            _ if self.frames > most => {
+                add("frames", format!("{} are too many: at most {most} can be made", self.frames));
+            }
             Ok(latents) if latents > MOST_LATENTS => {
                 add(
                     "frames",
@@ -120,6 +131,16 @@ impl Settings {
             }
             Err(error) => add("frames", error.to_string()),
         }
+        let pixels = [width, height, self.frames].map(|count| count as u64);
+        let pixels = pixels.into_iter().fold(1_u64, u64::saturating_mul);
+        if problems.is_empty() && pixels > MOST_PIXELS {
+            let problem = format!(
+                "{width}x{height} in {} frames are {pixels} pixels, and at most {MOST_PIXELS} can be made",
+                self.frames
+            );
+            problems.push(Problem { what: "size", problem });
+        }
+        let mut add = |what, problem: String| problems.push(Problem { what, problem });
         if !(self.guidance.is_finite() && (0.0..=100.0).contains(&self.guidance)) {
             add("guidance", format!("{} is not between 0 and 100", self.guidance));
         }
@@ -210,5 +231,32 @@ impl Known {
             );
         }
         if problems.is_empty() { Ok(()) } else { Err(GenerateError::Request { problems }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::Blueprint;
+
+    #[test]
+    fn enormous_requests_are_refused_before_anything_is_reserved() {
+        let blueprint = Blueprint::preset("tiny").unwrap();
+        let usual = Settings { width: 64, height: 64, ..Settings::of(&blueprint.card) };
+        let refused = |settings: Settings| {
+            blueprint.check(&settings, &Known::default()).unwrap_err().to_string()
+        };
+        blueprint.check(&usual, &Known::default()).unwrap();
+        let text = refused(Settings { frames: usize::MAX, ..usual.clone() });
+        assert!(text.contains("are too many: at most "), "{text}");
+        let text = refused(Settings { width: usize::MAX, ..usual.clone() });
+        assert!(text.contains("the longest side is 65536"), "{text}");
+        let text = refused(Settings { width: 65536, height: 65536, frames: 256, ..usual.clone() });
+        assert!(text.contains("1099511627776 pixels"), "{text}");
+        // The most frames of either kind of slice are counted, and one more is not.
+        let most = MOST_LATENTS * blueprint.vae.temporal_factor();
+        blueprint.check(&Settings { frames: most, ..usual.clone() }, &Known::default()).unwrap();
+        let text = refused(Settings { frames: most + 1, ..usual });
+        assert!(text.contains(&format!("at most {most}")), "{text}");
     }
 }

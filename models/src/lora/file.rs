@@ -53,6 +53,10 @@ impl Format {
 pub struct LoraReport {
     /// How it names its tensors.
     pub format: Format,
+    /// The file of tensors that was read; in a folder, whichever form of it is there.
+    pub weights: PathBuf,
+    /// PEFT's `adapter_config.json`, which has the strength of the adapters.
+    pub config: Option<PathBuf>,
     /// How many layers it has adapters for.
     pub layers: usize,
     /// Layers whose adapter changes nothing, since its `up` is all zero: a warning if they are all, as
@@ -63,6 +67,7 @@ pub struct LoraReport {
 impl LoraReport {
     pub(super) fn new(
         format: Format,
+        (weights, config): (PathBuf, Option<PathBuf>),
         tensors: &BTreeMap<String, Tensor>,
     ) -> Result<Self, LoraError> {
         let mut silent = Vec::new();
@@ -77,7 +82,7 @@ impl LoraReport {
                 silent.push(layer.to_owned());
             }
         }
-        Ok(Self { format, layers, silent })
+        Ok(Self { format, weights, config, layers, silent })
     }
 
     /// Whether it changes nothing at all.
@@ -91,6 +96,8 @@ impl LoraReport {
 pub(super) struct Read {
     pub(super) origin: String,
     pub(super) format: Format,
+    /// Tensors and configuration.
+    pub(super) files: (PathBuf, Option<PathBuf>),
     pub(super) layers: BTreeMap<String, Layer>,
     pub(super) tensors: BTreeMap<String, Tensor>,
     pub(super) dropout: f64,
@@ -153,8 +160,9 @@ pub(super) fn read(path: &Path, network: &Params) -> Result<Read, LoraError> {
     if !problems.is_empty() {
         return Err(LoraError::Mismatch { origin, problems });
     }
-    let dropout = config.map_or(0.0, |config| config.lora_dropout);
-    Ok(Read { origin, format, layers, tensors, dropout })
+    let dropout = config.as_ref().map_or(0.0, |config| config.lora_dropout);
+    let files = (file, config.map(|config| config.path));
+    Ok(Read { origin, format, files, layers, tensors, dropout })
 }
 
 /// Both tensors' keys; a missing one is noted.

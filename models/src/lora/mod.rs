@@ -121,8 +121,9 @@ impl Lora {
     /// # Errors
     /// When it cannot be read, or has a tensor that fits no layer of the network.
     pub fn open(path: &Path, network: &Params) -> Result<(Self, LoraReport), LoraError> {
-        let file::Read { origin, format, layers, tensors, dropout } = file::read(path, network)?;
-        let report = LoraReport::new(format, &tensors)?;
+        let read = file::read(path, network)?;
+        let file::Read { origin, format, files, layers, tensors, dropout } = read;
+        let report = LoraReport::new(format, files, &tensors)?;
         let params = Params::from_tensors(&origin, tensors, network.device());
         let mut made = Self::new(origin, layers, params, network)?;
         made.dropout = dropout;

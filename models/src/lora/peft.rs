@@ -53,7 +53,7 @@ pub(super) struct AdapterConfig {
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
     #[serde(skip)]
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 /// Keys that ask for something else than plain adapters, unless they are null, false, `none` or empty.

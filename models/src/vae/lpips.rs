@@ -6,9 +6,9 @@
 //! each of its five groups the vectors of channels are scaled to unit length, and the squared
 //! difference of each channel counts as much as a learned head says.
 //!
-//! The network is never trained: gradients flow to the second picture alone. Names are those of
-//! torchvision's checkpoint and of the package's heads. Decided against `candle_transformers`' VGG,
-//! which gives class scores only.
+//! The network is never trained. Gradients flow to both pictures, of which the true one, being data,
+//! has no use for them. Names are those of torchvision's checkpoint and of the package's heads. Decided
+//! against `candle_transformers`' VGG, which gives class scores only.
 
 use std::collections::BTreeMap;
 

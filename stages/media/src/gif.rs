@@ -39,14 +39,22 @@ pub struct Gif {
 }
 
 impl Gif {
+    /// The highest rate: two hundredths of a second. Players show frames of less for ten.
+    pub const MOST_FPS: f64 = 50.0;
+    /// The lowest rate: a frame's time has sixteen bits.
+    pub const LEAST_FPS: f64 = 100.0 / 65535.0;
+
     /// A GIF without frames yet; they wait in `scratch`, an empty file.
     ///
     /// # Errors
-    /// `convert` for sizes that GIF does not have.
+    /// `convert` for sizes and rates that GIF does not have.
     pub fn new(size: Size, rate: FrameRate, scratch: File) -> Result<Self, MediaError> {
         size.ints()?;
         if size.width.max(size.height) > u32::from(u16::MAX) {
             return Err(refuse(format!("{}x{} is too large", size.width, size.height)));
+        }
+        if !(Self::LEAST_FPS..=Self::MOST_FPS).contains(&rate.fps()) {
+            return Err(refuse(format!("{} frames per second cannot be told", rate.fps())));
         }
         Ok(Self { size, rate, scratch, frames: 0, counts: vec![[0; 4]; BINS] })
     }
@@ -344,6 +352,11 @@ mod tests {
         let rate = FrameRate { num: 24, den: 1 };
         let gif = |size| Gif::new(size, rate, tempfile::tempfile().unwrap());
         assert!(gif(Size::new(70_000, 2)).is_err());
+        for (num, den, can_be) in [(50, 1, true), (51, 1, false), (1, 655, true), (1, 656, false)] {
+            let rate = FrameRate { num, den };
+            let made = Gif::new(Size::new(4, 4), rate, tempfile::tempfile().unwrap());
+            assert_eq!(made.is_ok(), can_be, "{num}/{den}");
+        }
         let mut empty = gif(Size::new(4, 4)).unwrap();
         let other = painted(Size::new(4, 5), |_, _| [0; 3]);
         assert!(empty.push(&other).unwrap_err().to_string().contains("4x5"));

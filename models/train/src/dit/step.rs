@@ -10,7 +10,7 @@ use curate_models::{
     diffusion::{LossTerms, Objective, Schedule, Variance},
     dit::{Config, Inputs, Transformer3d},
     encoders::{Encoded, TextEncoder},
-    generate::{Guide, Known, Settings},
+    generate::{Known, MaskedVideo, Settings},
     vae::{Posterior, SliceVae},
 };
 use curate_ops::{GradSink, Gradients, Rng, gradients};
@@ -38,7 +38,7 @@ pub(super) struct Preparation<'a> {
     /// The empty caption, once it was encoded.
     pub(super) empty: RefCell<Option<Encoded>>,
     /// What a clip without known frames is given, by frames, height and width: the same for all.
-    pub(super) unknown: RefCell<BTreeMap<[usize; 3], Guide>>,
+    pub(super) unknown: RefCell<BTreeMap<[usize; 3], MaskedVideo>>,
 }
 
 /// A batch as the network sees it.
@@ -102,9 +102,9 @@ impl Preparation<'_> {
     }
 
     /// The moments of what is known of a clip.
-    fn guide(&self, settings: &Settings, known: &Known) -> Result<Guide, TrainError> {
-        let new = || -> Result<Guide, TrainError> {
-            Ok(Guide::new(self.vae, settings, known, (self.device, DType::F32))?)
+    fn guide(&self, settings: &Settings, known: &Known) -> Result<MaskedVideo, TrainError> {
+        let new = || -> Result<MaskedVideo, TrainError> {
+            Ok(MaskedVideo::new(self.vae, settings, known, (self.device, DType::F32))?)
         };
         if !known.is_empty() {
             return new();

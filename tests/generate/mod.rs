@@ -1,6 +1,9 @@
 //! `curate generate` through the real binary, with the smallest preset and random weights: what it
 //! writes is noise, and everything else is as with a trained model.
 
+mod faults;
+mod files;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -316,16 +319,21 @@ fn a_folder_says_how_its_model_is_used_and_damage_is_named() {
         assert!(said.err.contains(part), "{}", said.err);
         fs::write(&path, &whole).unwrap();
     }
-    // Weights of another network name the tensors.
-    fs::copy(folder.path("model/vae.safetensors"), folder.path("model/transformer.safetensors"))
-        .unwrap();
-    let config = folder.path("model/config.json");
-    fs::write(&config, Config::tiny().to_json()).unwrap();
-    let said = curate(&[&base[..], &["-o", &folder.text("e.mp4")]].concat());
-    assert_eq!(said.code, Some(2));
-    assert!(said.err.contains("transformer.safetensors does not fit"), "{}", said.err);
-    assert!(said.err.contains("`pos_embed.proj.weight` is missing"), "{}", said.err);
-    assert!(!folder.path("e.mp4").exists());
+    // Weights of another part.
+    for (part, other, what) in
+        [("transformer", "vae", "transformer"), ("vae", "transformer", "VAE")]
+    {
+        let path = |part: &str| folder.path(&format!("model/{part}.safetensors"));
+        let whole = fs::read(path(part)).unwrap();
+        fs::copy(path(other), path(part)).unwrap();
+        let said = curate(&[&base[..], &["-o", &folder.text("e.mp4")]].concat());
+        assert_eq!(said.code, Some(2));
+        let words = format!("{part}.safetensors\" is no {what}: it has tensors such as `");
+        assert!(said.err.contains(&words), "{}", said.err);
+        assert!(said.err.contains(&format!("no `{part}_config` in its header")), "{}", said.err);
+        assert!(!folder.path("e.mp4").exists());
+        fs::write(path(part), whole).unwrap();
+    }
 }
 
 #[test]
@@ -359,42 +367,24 @@ fn known_frames_and_source_videos_go_in_and_the_record_has_them() {
         assert!(fs::read(&again).unwrap() == bytes, "{name}");
         seen.push(bytes);
     }
-    fs::write(&red, "other bytes").unwrap();
-    let said =
-        curate(&["generate", "--from", &folder.text("start.json"), "-o", &folder.text("z.mp4")]);
+    // Another picture under the same name, and none at all.
+    make(&folder.path("."), "red.png", "-y -f lavfi -i color=blue:size=50x40 -frames:v 1");
+    let record = folder.text("start.json");
+    let from = ["generate", "--from", &record, "-o", &folder.text("z.mp4")];
+    let said = curate(&from);
     assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("red.png is not the file that made the clip"), "{}", said.err);
+    assert!(said.err.contains("its content has changed"), "{}", said.err);
+    fs::remove_file(&red).unwrap();
+    let said = curate(&from);
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("the record names ") && said.err.contains("put it back"),
+        "{}",
+        said.err
+    );
     let all = ["--start", &film, "--start-frames", "16", "-o", &folder.text("y.mp4"), "x"];
     let said = generate(&all);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("nothing is left to be made"), "{}", said.err);
-}
-
-#[test]
-fn clips_become_rows_of_a_table_once() {
-    if !is_ready() {
-        return;
-    }
-    let folder = Folder::new();
-    let (out, table) = (folder.text("out"), folder.text("table"));
-    let args = ["a cat", "a dog", "-o", &out, "--append", &table];
-    let said = made(&args);
-    assert!(said.err.contains("1 clips are in the table"), "{}", said.err);
-    let sql = "select caption, caption_model, status, num_frames, width, fps, video_form, \
-               round(end_s, 3) as s from clips order by 1";
-    let row = "prompt,kept,16,64,24.0,transcode,0.667";
-    let wanted = format!("a cat,{row}\na dog,{row}\n");
-    let rows = folder.rows("table", sql);
-    assert!(rows.ends_with(&wanted), "{rows}");
-    made(&args);
-    assert_eq!(folder.rows("table", sql), rows);
-    let id = folder.rows("table", "select clip_id from clips where caption = 'a dog'");
-    let id = id.lines().last().unwrap();
-    let file = folder.text("dog.mp4");
-    assert_eq!(curate(&["extract", &table, id, "-o", &file]).code, Some(0));
-    assert!(fs::read(&file).unwrap() == fs::read(folder.path("out/a-dog-1.mp4")).unwrap());
-    let extra = "select extra from clips where caption = 'a dog'";
-    let extra = folder.rows("table", extra);
-    for part in ["seed\"\":1", "transformer_sha256\"\":\"\"preset tiny, seed 1", "dpm++2m"] {
-        assert!(extra.contains(part), "{part}: {extra}");
-    }
 }

@@ -17,14 +17,14 @@ const BLACK: f64 = -1.0;
 
 /// Moments of a mask's and a masked video's latents, `[1, 8, F, h, w]` each.
 #[derive(Clone, Debug)]
-pub struct Guide {
+pub struct MaskedVideo {
     /// Of the mask.
     pub mask: Tensor,
     /// Of the masked video.
     pub video: Tensor,
 }
 
-impl Guide {
+impl MaskedVideo {
     /// Encodes both; `settings` say how long and large the clip is.
     ///
     /// # Errors
@@ -202,10 +202,10 @@ mod tests {
                     start: (start > 0).then(|| ramp(start, 0.1)),
                     end: (end > 0).then(|| ramp(end, -0.2)),
                 };
-                let guide =
-                    Guide::new(&vae, &settings, &known, (&Device::Cpu, DType::F32)).unwrap();
+                let masked =
+                    MaskedVideo::new(&vae, &settings, &known, (&Device::Cpu, DType::F32)).unwrap();
                 let wanted = whole(&vae, &settings, &known);
-                for (found, wanted) in [&guide.mask, &guide.video].into_iter().zip(&wanted) {
+                for (found, wanted) in [&masked.mask, &masked.video].into_iter().zip(&wanted) {
                     let gap = (found - wanted).unwrap().abs().unwrap().max_all().unwrap();
                     let gap = gap.to_scalar::<f32>().unwrap();
                     assert!(gap < 1e-5, "{name} {frames} {start} {end}: {gap}");
