@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use curate_models::{
-    diffusion::{Objective, TimestepDraw},
+    diffusion::{Objective, Prediction, TimestepDraw, Variance, Weighting},
     dit::Config,
     generate::SamplingSpec,
     lora::LoraConfig,
@@ -68,6 +68,7 @@ held_out = 0.01
 text_dropout = 0.1
 train = ["*"]
 freeze = []
+objective = {}
 timesteps = { name = "logit-normal", mean = 0.0, deviation = 1.0 }
 guidance = {}
 model = {}
@@ -116,6 +117,31 @@ impl Default for MeasureConfig {
     }
 }
 
+/// What the network predicts, where the file says it. The rest is as the model `from` has it; from
+/// scratch noise and variance, as published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectiveConfig {
+    /// What the first half of the channels is, or all of them.
+    pub prediction: Option<Prediction>,
+    /// What the other channels are.
+    pub variance: Option<Variance>,
+    /// How samples are weighted; evenly, unless the file says otherwise.
+    pub weighting: Option<Weighting>,
+}
+
+impl ObjectiveConfig {
+    /// The objective: `base` but for what the file says.
+    #[must_use]
+    pub fn over(self, base: Objective) -> Objective {
+        Objective {
+            prediction: self.prediction.unwrap_or(base.prediction),
+            variance: self.variance.unwrap_or(base.variance),
+            weighting: self.weighting.unwrap_or(base.weighting),
+        }
+    }
+}
+
 /// A training run of the transformer, or of adapters beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,9 +175,8 @@ pub struct DitTrainConfig {
     pub lora: Option<LoraConfig>,
     /// What is read.
     pub data: DataConfig,
-    /// What the network predicts. Without it, what the model `from` does; from scratch noise and
-    /// variance, as published.
-    pub objective: Option<Objective>,
+    /// What the network predicts.
+    pub objective: ObjectiveConfig,
     /// Which times are drawn.
     pub timesteps: TimestepDraw,
     /// Known frames, for networks of 12 channels.
@@ -237,7 +262,10 @@ impl DitTrainConfig {
         problems.extend(self.schedule.problems("schedule"));
         problems.extend(self.clip.problems("clip"));
         problems.extend(self.ema.problems("ema"));
-        if let Some(Err(error)) = self.objective.map(|objective| objective.check()) {
+        // What is trained further has its say first.
+        let is_fresh = self.model.from.is_none();
+        let objective = self.objective.over(Objective::default());
+        if let Some(Err(error)) = is_fresh.then(|| objective.check()) {
             problems.push(format!("`objective`: {error}"));
         }
         if let Some(Err(error)) = self.lora.as_ref().map(LoraConfig::check) {

@@ -20,7 +20,7 @@ mod step;
 mod train;
 
 pub use self::{
-    config::{DitTrainConfig, MeasureConfig, Precision, Stage},
+    config::{DitTrainConfig, MeasureConfig, ObjectiveConfig, Precision, Stage},
     guidance::GuidanceConfig,
     model::{ModelConfig, Parts},
     train::train,

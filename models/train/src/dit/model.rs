@@ -277,18 +277,23 @@ fn wrong(problem: String) -> TrainError {
 /// What is predicted: as the file says, else as the model that is trained further does. Adapters for
 /// something else would teach a network what it cannot say.
 fn objective(config: &DitTrainConfig, card: Option<&ModelCard>) -> Result<Objective, TrainError> {
-    let Some(card) = card else { return Ok(config.objective.unwrap_or_default()) };
-    let of_model =
-        Objective { prediction: card.prediction, variance: card.variance, ..Objective::default() };
-    let Some(asked) = config.objective else { return Ok(of_model) };
-    if config.lora.is_some() && asked.prediction != card.prediction {
-        let (asked, known) = (asked.prediction.name(), card.prediction.name());
+    let base = card.map_or_else(Objective::default, |card| Objective {
+        prediction: card.prediction,
+        variance: card.variance,
+        ..Objective::default()
+    });
+    let objective = config.objective.over(base);
+    if card.is_some() && config.lora.is_some() && objective.prediction != base.prediction {
+        let (asked, known) = (objective.prediction.name(), base.prediction.name());
         return Err(wrong(format!(
-            "`objective.prediction` is \"{asked}\", and `model.from` predicts \"{known}\": leave \
-             `objective` out"
+            "`objective.prediction` is \"{asked}\", and `model.from` predicts \"{known}\": leave it \
+             out"
         )));
     }
-    Ok(asked)
+    match objective.check() {
+        Ok(()) => Ok(objective),
+        Err(error) => Err(wrong(format!("`objective`: {error}"))),
+    }
 }
 
 fn vae_config(path: &Path) -> Result<VaeConfig, TrainError> {

@@ -13,6 +13,7 @@ mod checkpoint;
 mod config;
 mod critics;
 mod frames;
+mod initial;
 mod losses;
 mod measure;
 mod start;
@@ -24,6 +25,7 @@ mod train;
 pub use self::{
     config::{Stage, VaeTrainConfig},
     critics::AdversarialConfig,
+    initial::Initial,
     losses::{
         LossConfig, Reconstruction, adaptive_weight, generator, hinge, outliers, reconstruction,
     },

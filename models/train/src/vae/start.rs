@@ -14,7 +14,10 @@ use curate_models::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::config::{Stage, VaeTrainConfig};
+use super::{
+    config::{Stage, VaeTrainConfig},
+    initial::{Initial, delta_orthogonal},
+};
 use crate::TrainError;
 
 /// The network and its first weights.
@@ -41,6 +44,8 @@ pub struct ModelConfig {
     pub groups: Option<usize>,
     /// Channels of latents, in place of the preset's 4.
     pub latent_channels: Option<usize>,
+    /// How the weights of a network from scratch are drawn.
+    pub initial: Initial,
     /// What the logarithm of the latents' variance starts at in a network from scratch. About 0 without
     /// it, as published: noise as large as the latents, which a long training overcomes. -4 lets the
     /// decoder see the encoder from the first step on.
@@ -162,7 +167,11 @@ pub(super) fn network(
         params.set_role("quant_conv.*", Role::Frozen);
     }
     let network = params.build(|scope| SliceVae::new(vae, scope))?;
-    if let Some(log_variance) = config.model.log_variance.filter(|_| !config.model.has_weights()) {
+    let is_fresh = !config.model.has_weights();
+    if is_fresh && config.model.initial == Initial::DeltaOrthogonal {
+        delta_orthogonal(&params, vae, config.seed)?;
+    }
+    if let Some(log_variance) = config.model.log_variance.filter(|_| is_fresh) {
         start_at(&params, log_variance)?;
     }
     let count = |trained: bool| -> usize {
