@@ -18,7 +18,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo story story-smoke test soak bench bench-scenes bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
+.PHONY: help setup tools models build demo story story-lora story-smoke test soak bench bench-scenes bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-memory bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ demo: build models ## Run the pipeline on sample clips and show what was kept an
 story: build ## Train on procedural clips and score what is generated: proof that it learns.
 	@$(CURATE) models pull minilm-l6-v2
 	bin/scripts/story.sh $(CURATE) story
+
+story-lora: story ## Teach the story's model one colour by LoRA, and score it.
+	bin/scripts/story_lora.sh $(CURATE) story
 
 story-smoke: build ## The same in minutes, too small to learn anything.
 	@$(CURATE) models pull minilm-l6-v2

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
             "--version: what is encoded is written to the newest version, so it is read from it";
         return Err(UsageError(words.to_owned()).into());
     }
-    curate_media::init();
+    curate_media::keep_memory();
     let started = Instant::now();
     let mut config = args.data.config(&args.out, args.recipe.as_deref())?;
     config.version = None;

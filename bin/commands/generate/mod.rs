@@ -48,7 +48,7 @@ fn usage(error: GenerateError) -> anyhow::Error {
 }
 
 pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit> {
-    curate_media::init();
+    curate_media::keep_memory();
     let started = Instant::now();
     let stop = signals::stop_flag()?;
     args.check()?;

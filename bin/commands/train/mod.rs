@@ -76,6 +76,7 @@ fn train_vae(args: &RunArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     }
     let (place, hub, stop) =
         (place(&args.device)?, Hub::open(env::models_dir()?)?, Stop::of(signals::stop_flag()?));
+    curate_media::keep_memory();
     let feeds = TableFeeds { runtime: runtime.clone() };
     let around = Surroundings { feeds: &feeds, hub: &hub, device: &place.device, stop: &stop };
     let mut watcher = Watcher::new(config.steps);
@@ -99,6 +100,7 @@ fn train_dit(args: &RunArgs, is_lora: bool, runtime: &Handle) -> anyhow::Result<
         return Ok(Exit::Complete);
     }
     let (place, stop) = (place(&args.device)?, Stop::of(signals::stop_flag()?));
+    curate_media::keep_memory();
     let feeds = TableFeeds { runtime: runtime.clone() };
     let around = Surroundings { feeds: &feeds, hub: &hub, device: &place.device, stop: &stop };
     let mut watcher = Watcher::new(config.steps);

@@ -28,11 +28,25 @@ pub(crate) trait Real: WithDType {
     /// within 5e-7, relative below zero.
     fn normal(self) -> (Self, Self);
 
+    /// The values, if they are in single precision.
+    fn single(values: &[Self]) -> Option<&[f32]>;
+
+    /// Values in single precision, if this is their type.
+    fn of_single(values: Vec<f32>) -> Option<Vec<Self>>;
+
     /// The values of a storage for writing.
     fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
 
 impl Real for f32 {
+    fn single(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
+    }
+
+    fn of_single(values: Vec<f32>) -> Option<Vec<Self>> {
+        Some(values)
+    }
+
     #[inline(always)]
     fn of(value: f64) -> Self {
         value as Self
@@ -67,6 +81,14 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    fn single(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    fn of_single(_: Vec<f32>) -> Option<Vec<Self>> {
+        None
+    }
+
     #[inline(always)]
     fn of(value: f64) -> Self {
         value

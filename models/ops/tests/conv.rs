@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use curate_ops::{conv2d, conv3d, frozen_conv2d, frozen_conv3d, gradients};
 
 use crate::support::{check_gradients, check_values, difference, message, normal, values};
@@ -87,6 +87,42 @@ fn three_dimensions_are_as_defined() {
 fn three_dimensions_have_their_gradients() {
     for case in &CASES {
         check_gradients(&inputs(case), |inputs| run(case, inputs));
+    }
+}
+
+/// Rows of whole vectors, few channels: those that are computed without patches in f32.
+const NARROW: [Case; 6] = [
+    ([2, 3, 3, 4, 8], 5, [3, 3, 3], [1, 1, 1], [1, 1, 1]),
+    ([1, 5, 2, 2, 16], 4, [1, 3, 3], [1, 1, 1], [0, 1, 1]),
+    ([1, 6, 4, 2, 24], 9, [3, 3, 3], [1, 1, 1], [1, 1, 1]),
+    ([1, 2, 3, 6, 6], 3, [3, 3, 3], [1, 1, 1], [2, 2, 2]),
+    ([2, 3, 5, 6, 10], 7, [3, 3, 3], [1, 1, 1], [0, 0, 0]),
+    ([3, 16, 2, 8, 32], 16, [2, 1, 3], [1, 1, 1], [1, 0, 1]),
+];
+
+#[test]
+fn narrow_ones_in_single_precision_are_those_in_double() {
+    for case in &NARROW {
+        let all = inputs(case);
+        let found = |dtype| {
+            let vars = all.each_ref().map(|input| Var::from_tensor(&input.to_dtype(dtype)?));
+            let vars = vars.into_iter().collect::<Result<Vec<_>>>()?;
+            let inputs: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+            let y = run(case, &inputs)?;
+            let loss = (&y * normal(4, y.dims()).to_dtype(dtype)?)?.sum_all()?;
+            let found = gradients(loss, &vars, None)?;
+            let mut results = vec![y.detach()];
+            results.extend(vars.iter().map(|var| found.get(var).expect("a gradient").clone()));
+            Ok::<_, candle_core::Error>(results)
+        };
+        let (single, double) = (found(DType::F32).unwrap(), found(DType::F64).unwrap());
+        for (what, (single, double)) in
+            ["y", "x", "w", "bias"].iter().zip(single.iter().zip(&double))
+        {
+            let most = values(double).iter().fold(1.0f64, |most, value| most.max(value.abs()));
+            let apart = difference(&single.to_dtype(DType::F64).unwrap(), double);
+            assert!(apart < 2e-6 * most, "{case:?}: {what} differs by {apart} of {most}");
+        }
     }
 }
 

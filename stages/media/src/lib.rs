@@ -88,7 +88,7 @@ pub use self::{
     hsv::{Hsv, hsv},
     keyscan::{Group, KeyScan},
     likeness::{correlation, luma_histogram, perceptual_hash},
-    log::init,
+    log::{init, keep_memory},
     options::{DecodeOptions, Interlaced, Segment, Stats},
     orientation::Orientation,
     picture::{Filter, Picture, PixelFormat, Size, decode_jpeg, encode_jpeg, resize},

@@ -99,6 +99,14 @@ pub(crate) fn all() -> Vec<Case> {
         ],
     ));
     cases.extend(pair(
+        ["narrow conv3d", "narrow conv3d with backward"],
+        &[&[4, 16, 8, 32, 32], &[16, 16, 3, 3, 3]],
+        [
+            |i| conv3d(&pad_time(&i[0], 2, 0, PadMode::Replicate)?, &i[1], None, [1; 3], [0, 1, 1]),
+            conv_by_frames,
+        ],
+    ));
+    cases.extend(pair(
         ["linear", "linear with backward"],
         &[&[2, 1024, 512], &[1024, 512], &[1024]],
         [

@@ -8,6 +8,8 @@
 use rayon::prelude::*;
 
 use super::Geometry;
+#[cfg(target_arch = "x86_64")]
+use super::direct;
 use crate::{
     math::Real,
     product::{Product, Shared},
@@ -143,7 +145,7 @@ fn scatter<T: Real>(geometry: &Geometry, columns: &[T], tile: Tile, planes: &mut
     }
 }
 
-fn taps([kt, kh, kw]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> {
+pub(super) fn taps([kt, kh, kw]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> {
     (0..kt).flat_map(move |dt| (0..kh).flat_map(move |dh| (0..kw).map(move |dw| (dt, dh, dw))))
 }
 
@@ -157,6 +159,9 @@ pub(super) fn forward<T: Real>(
     w: &[T],
     bias: Option<&[T]>,
 ) -> Vec<T> {
+    if let Some(y) = directly(geometry, x, w, bias) {
+        return y;
+    }
     let few = FEW * geometry.out_channels <= geometry.channels;
     let Some(turned) = geometry.turned().filter(|_| few) else {
         return by_gathering(geometry, x, w, bias);
@@ -171,6 +176,20 @@ pub(super) fn forward<T: Real>(
         }
     }
     y
+}
+
+/// [`direct::forward`], where it can be and pays.
+#[cfg(target_arch = "x86_64")]
+fn directly<T: Real>(geometry: &Geometry, x: &[T], w: &[T], bias: Option<&[T]>) -> Option<Vec<T>> {
+    let (x, w) = T::single(x).zip(T::single(w)).filter(|_| direct::suits(geometry))?;
+    let bias = bias.map(|bias| T::single(bias).unwrap_or_default());
+    T::of_single(direct::forward(geometry, x, w, bias))
+}
+
+/// Nowhere else.
+#[cfg(not(target_arch = "x86_64"))]
+fn directly<T: Real>(_: &Geometry, _: &[T], _: &[T], _: Option<&[T]>) -> Option<Vec<T>> {
+    None
 }
 
 /// Channels on one side are few if this many times as many are on the other.
@@ -215,6 +234,11 @@ fn by_gathering<T: Real>(geometry: &Geometry, x: &[T], w: &[T], bias: Option<&[T
 /// The gradient of `x`. With stride 1 it is the convolution of `gy` with the kernel turned round and
 /// channels exchanged.
 pub(super) fn input_gradient<T: Real>(geometry: &Geometry, w: &[T], gy: &[T]) -> Vec<T> {
+    if let Some(turned) = geometry.turned()
+        && let Some(gx) = directly(&turned, gy, &flipped(geometry, w), None)
+    {
+        return gx;
+    }
     let few = FEW * geometry.channels <= geometry.out_channels;
     match geometry.turned().filter(|_| !few) {
         Some(turned) => by_gathering(&turned, gy, &flipped(geometry, w), None),
@@ -297,6 +321,12 @@ const PARTS: usize = 8;
 /// The gradient of `w`. Each block of channels goes through all tiles in order; where there are
 /// few blocks, tiles are cut into [`PARTS`] stretches whose sums are added in order.
 pub(super) fn weight_gradient<T: Real>(geometry: &Geometry, x: &[T], gy: &[T]) -> Vec<T> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some((x, gy)) = T::single(x).zip(T::single(gy)).filter(|_| direct::suits(geometry))
+        && let Some(gw) = T::of_single(direct::weight_gradient(geometry, x, gy))
+    {
+        return gw;
+    }
     let (positions, patch, outs) = (geometry.positions(), geometry.patch(), geometry.out_channels);
     let taps = geometry.taps();
     let blocks = channel_blocks(geometry);

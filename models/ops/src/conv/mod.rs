@@ -5,7 +5,7 @@
 //!
 //! On the CPU, patches are gathered tile by tile into a matrix and multiplied by the weights
 //! ([`kernels`]). The whole matrix of patches never exists: it is 27 times the input for a kernel
-//! of 3x3x3.
+//! of 3x3x3. Where there are few channels, there is no such matrix at all (`direct`).
 //!
 //! With `y[o] = sum over c, d of w[o,c,d] x[c, s p + d - pad]`, backward is
 //! `gx[c, s p + d - pad] += w[o,c,d] gy[o,p]`, `gw[o,c,d] = sum over p of gy[o,p] x[c, s p + d - pad]`
@@ -13,6 +13,8 @@
 
 #[cfg(feature = "cudnn")]
 mod cudnn;
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod kernels;
 
 use candle_core::{DType, Result, Tensor};
