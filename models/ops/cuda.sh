@@ -24,6 +24,7 @@ root=$toolkit/nvidia/cu13
 
 if [ ! -x "$root/bin/nvcc" ]; then
     wheels=$(mktemp -d)
+    trap 'rm -rf "$wheels"' EXIT
     # Downloaded and unpacked by hand: an installer would put them into some Python.
     python3 -m pip download --quiet --no-deps --only-binary=:all: --dest "$wheels" \
         nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 \
@@ -35,6 +36,7 @@ if [ ! -x "$root/bin/nvcc" ]; then
     # Wheels keep no permissions when unpacked this way.
     chmod -R u+x "$root/bin" "$root/nvvm/bin"
     rm -r "$wheels"
+    trap - EXIT
 fi
 ln -sfn lib "$root/lib64"
 ln -sf libcudart.so.13 "$root/lib/libcudart.so"
@@ -42,24 +44,28 @@ ln -sf libcudart.so.13 "$root/lib/libcudart.so"
 export CUDA_HOME=$root PATH=$root/bin:$PATH
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
 
-# Where cargo keeps the sources of cudarc. It is in the dependency graph only with `cuda`.
+# The version of cudarc, and where cargo keeps its sources. It is in the graph only with `cuda`.
 manifest=$here/Cargo.toml
 # Of this machine's platform, or every other one's crates would be fetched.
 host=$(rustc -vV | sed -n 's/^host: //p')
-cudarc=$(cargo metadata --format-version 1 --filter-platform "$host" --manifest-path "$manifest" \
+found=$(cargo metadata --format-version 1 --filter-platform "$host" --manifest-path "$manifest" \
     --features cuda |
     python3 -c 'import json, os, sys
 found = [p for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"]
-print(os.path.join(os.path.dirname(found[0]["manifest_path"]), "src"))')
+print(found[0]["version"], os.path.join(os.path.dirname(found[0]["manifest_path"]), "src"))')
+cudarc=${found#* }
 
-stubs=$toolkit/stubs
+# Another version declares other functions.
+stubs=$toolkit/stubs-${found%% *}
 mkdir -p "$stubs"
 # stub NAME SONAME PREFIX FOLDER: a library that has every function of cudarc's declarations.
 stub() {
     [ -s "$stubs/lib$1.so" ] && return
     grep -rhoE "fn $3[A-Za-z0-9_]*" "$cudarc/$4" | awk '{print $2}' | sort -u |
         sed 's/.*/int &(void) { return 999; }/' >"$stubs/$1.c"
-    "${CC:-cc}" -shared -fPIC -w -Wl,-soname,"$2" -o "$stubs/lib$1.so" "$stubs/$1.c"
+    # Under another name first: what is there is whole.
+    "${CC:-cc}" -shared -fPIC -w -Wl,-soname,"$2" -o "$stubs/lib$1.so.part" "$stubs/$1.c"
+    mv "$stubs/lib$1.so.part" "$stubs/lib$1.so"
 }
 stub cuda libcuda.so.1 cu driver/sys
 stub cublas libcublas.so.13 cublas cublas/sys

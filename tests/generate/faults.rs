@@ -151,6 +151,10 @@ fn what_can_never_be_made_is_refused_at_once() {
     let folder = Folder::new();
     let (out, gif) = (folder.text("out"), folder.text("a.gif"));
     let (film, picture) = (folder.text("UP.WebM"), folder.text("a.JPG"));
+    let (absent, list, file) = (folder.text("absent"), folder.text("list"), folder.text("a.mp4"));
+    let long = folder.text(&format!("{}.mp4", "a".repeat(250)));
+    fs::write(&list, "[{\"prompt\": \"x\"}]\n").unwrap();
+    fs::write(&file, "no table").unwrap();
     let cases: &[(&[&str], &str)] = &[
         (&["--frames", "18446744073709551615"], "are too many: at most 16384"),
         (&["--size", "18446744073709551615x16"], "the longest side is 65536"),
@@ -166,6 +170,17 @@ fn what_can_never_be_made_is_refused_at_once() {
         (&["--strength", "0.5"], "--video <FILE>"),
         (&["--lora-at-run-time"], "--lora <FILE[=WEIGHT]>"),
         (&["--fit", "stretch"], "--fit says how pictures are fitted"),
+        (&["--model", ""], "--model is empty: name a model's folder"),
+        (&["--lora", ""], "--lora is empty"),
+        (&["--model", &absent, "--seed-weights", "2"], "--seed-weights is the seed of a preset's"),
+        (&["--guidance", "1", "--negative", "grey"], "--negative does not count with guidance 1"),
+        (
+            &["--video", &film, "--steps", "1", "--strength", "0.3"],
+            "give at least 4 steps, or more",
+        ),
+        (&["--prompts", &list], "line 1 of "),
+        (&["--append", &file], "--append: "),
+        (&["-o", &long], "--output: files cannot be written to"),
     ];
     for (more, words) in cases {
         refused(&[&["generate"], SMALL, &["x", "-o", &out], more].concat(), words);
@@ -225,4 +240,44 @@ fn a_byte_order_mark_and_large_letters_mean_nothing() {
     assert_eq!((record["prompt"].as_str(), record["seed"].as_u64()), (Some("x"), Some(3)));
     let said = generate(&["--prompts", &prompts, "--frames", "1", "-o", &out]);
     assert!(said.code == Some(0) && said.err.contains("UP.PNG is there"), "{}", said.err);
+}
+
+#[test]
+fn a_record_that_contradicts_itself_and_a_picture_that_is_cut_off_are_refused() {
+    if !is_ready() {
+        return;
+    }
+    let folder = Folder::new();
+    let (out, record) = (folder.text("a.png"), folder.text("a.json"));
+    made(&["x", "--frames", "1", "-o", &out]);
+    let text = fs::read_to_string(&record).unwrap();
+    for (before, after, words) in [
+        ("\"strength\": 1.0", "\"strength\": 0.5", "the record's `strength` is 0.5, and it has no"),
+        ("\"fps\": 24.0", "\"fps\": 1e9", "--from: the record's `fps` 1000000000: frames"),
+    ] {
+        assert!(text.contains(before), "{text}");
+        fs::write(&record, text.replace(before, after)).unwrap();
+        refused(&["generate", "--from", &record, "-o", &folder.text("b.png")], words);
+    }
+    let picture = fs::read(&out).unwrap();
+    fs::write(folder.path("cut.png"), &picture[..picture.len().min(60)]).unwrap();
+    let (cut, film) = (folder.text("cut.png"), folder.text("c.mp4"));
+    let args = [&["generate"], SMALL, &["x", "-o", &film, "--start", &cut]].concat();
+    refused(&args, "cut.png: it is cut off or damaged");
+}
+
+#[test]
+fn a_clip_keeps_its_record() {
+    if !is_ready() {
+        return;
+    }
+    let folder = Folder::new();
+    let (film, gif) = (folder.text("s.mp4"), folder.text("s.gif"));
+    made(&["x", "-o", &film]);
+    let record = fs::read(folder.path("s.json")).unwrap();
+    let again = [&["generate"], SMALL, &["x", "-o", &gif, "--force"]].concat();
+    refused(&again, "s.json is the record of ");
+    assert!(fs::read(folder.path("s.json")).unwrap() == record);
+    fs::remove_file(&film).unwrap();
+    made(&["x", "-o", &gif, "--force"]);
 }

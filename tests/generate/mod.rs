@@ -216,7 +216,7 @@ fn wrong_arguments_say_what_would_be_right() {
         (&["x", "--size", "100x64"], "multiples of 16; the nearest are 96x64 or 112x64"),
         (&["x", "--size", "64"], "384x672"),
         (&["x", "--frames", "12"], "12 cannot be made; the nearest are 9 and 16"),
-        (&["x", "--frames", "0"], "frames: 0 cannot be made"),
+        (&["x", "--frames", "0"], "frames: 0 cannot be made; the nearest is 1"),
         (&["x", "--sampler", "eular"], "there is no sampler `eular`; there are `euler`"),
         (&["x", "--sampler", "flow-euler"], "not for models that predict `epsilon`"),
         (&["x", "--steps", "0"], "0 steps"),

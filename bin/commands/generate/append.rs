@@ -4,6 +4,9 @@
 //! second one can neither lose nor double them; a clip that is there already is left as it is. A row
 //! has the prompt as its caption and the record as its `extra`. Stages have not measured it, which
 //! `curate run` on such a table says.
+//!
+//! A clip's name in the table is made of its bytes, so files are read, one at a time; those that are in the
+//! table are let go before anything is decoded, and no more than a few others are in memory.
 
 use std::{
     collections::BTreeSet,
@@ -27,6 +30,8 @@ const THUMB_SIDE: u32 = 320;
 const THUMB_QUALITY: u8 = 85;
 /// What decides which clips exist in a table of generated ones: each file is a clip.
 const SPLIT_ID: &str = "generated";
+/// Clips that are held and committed together.
+const TOGETHER: usize = 16;
 
 /// A table that clips are appended to.
 pub(super) struct Table {
@@ -35,14 +40,19 @@ pub(super) struct Table {
     run_id: String,
     out: PathBuf,
     runtime: Handle,
+    /// The units that were in the table when it was opened. What came since, a commit finds.
+    present: BTreeSet<UnitId>,
 }
+
+/// A clip on its way into the table.
+type Row = (UnitId, Clip, UnitRow);
 
 impl Table {
     /// Opens a table of any recipe, or makes one.
     pub(super) fn open(out: &Path, runtime: &Handle) -> anyhow::Result<Self> {
         let split = serde_json::json!({ "kind": SPLIT_ID });
         let meta = TableMeta::new(SPLIT_ID, split, serde_json::json!([]));
-        let (store, split_id) = runtime.block_on(async {
+        let (store, split_id, present) = runtime.block_on(async {
             let (store, _) = match Store::create_or_open(out, &meta).await {
                 Err(error @ (StoreError::Io { .. } | StoreError::Lance { .. })) => {
                     return Err(UsageError(format!("--append: {error}")).into());
@@ -50,54 +60,90 @@ impl Table {
                 opened => opened?,
             };
             let split_id = store.meta().await?.split_id;
-            anyhow::Ok((store, split_id))
+            let present = store.clip_unit_ids().await?;
+            anyhow::Ok((store, split_id, present))
         })?;
         let chance = uuid::Uuid::new_v4().simple().to_string();
         let run_id = format!("{}-{}-{}", now().0 / 1_000_000, std::process::id(), &chance[..8]);
-        Ok(Self { store, split_id, run_id, out: out.to_owned(), runtime: runtime.clone() })
+        let (out, runtime) = (out.to_owned(), runtime.clone());
+        Ok(Self { store, split_id, run_id, out, runtime, present })
     }
 
     /// Appends clips that lie in files; how many were not there yet.
     pub(super) fn append(&self, clips: &[(PathBuf, Record)]) -> anyhow::Result<usize> {
-        let rows = clips.iter().map(|(path, record)| self.row(path, record));
-        let mut rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
-        // Two files with the same bytes are one source, and a commit takes each unit once.
-        let mut seen = BTreeSet::new();
-        rows.retain(|(unit, ..)| seen.insert(unit.clone()));
-        let mut appended = 0;
-        self.runtime.block_on(async {
+        let lease = self.runtime.block_on(async {
             let lease = Lease::acquire(&self.out, &self.run_id).await?;
             self.store.recover(Some(&lease)).await?;
-            while !rows.is_empty() {
-                let clips: Vec<Clip> = rows.iter().map(|(_, clip, _)| clip.clone()).collect();
-                let staged = self.store.stage(&lease, [Ok::<_, std::io::Error>(clips)]).await?;
-                let units = rows.iter().map(|(.., unit)| unit.clone()).collect();
-                let receipt = Receipt::write(&lease, units, staged)?;
-                match self.store.finish(receipt).await? {
-                    Outcome::Duplicate { present } => {
-                        rows.retain(|(id, ..)| !present.contains(id));
-                    }
-                    Outcome::Committed { .. } | Outcome::NoClips => {
-                        appended = rows.len();
-                        rows.clear();
-                    }
-                }
-            }
-            anyhow::Ok(())
+            anyhow::Ok(lease)
         })?;
+        let mut seen = BTreeSet::new();
+        let mut appended = 0;
+        for some in clips.chunks(TOGETHER) {
+            appended += self.commit(&lease, some, &mut seen)?;
+        }
         Ok(appended)
     }
 
-    fn row(&self, path: &Path, record: &Record) -> anyhow::Result<(UnitId, Clip, UnitRow)> {
+    /// Appends clips in one commit; how many. `seen` are units that are in the table by now, beside those
+    /// that were there from the first.
+    fn commit(
+        &self,
+        lease: &Lease,
+        clips: &[(PathBuf, Record)],
+        seen: &mut BTreeSet<UnitId>,
+    ) -> anyhow::Result<usize> {
+        loop {
+            let (mut fresh, mut rows, mut units) = (Vec::new(), Vec::new(), Vec::new());
+            for (path, record) in clips {
+                // Two files with the same bytes are one source, and a commit takes each unit once.
+                let is_there = |id: &UnitId| {
+                    self.present.contains(id) || seen.contains(id) || fresh.contains(id)
+                };
+                if let Some((id, clip, unit)) = self.row(path, record, is_there)? {
+                    fresh.push(id);
+                    rows.push(clip);
+                    units.push(unit);
+                }
+            }
+            if rows.is_empty() {
+                return Ok(0);
+            }
+            let outcome = self.runtime.block_on(async {
+                let staged = self.store.stage(lease, [Ok::<_, std::io::Error>(rows)]).await?;
+                let receipt = Receipt::write(lease, units, staged)?;
+                self.store.finish(receipt).await
+            })?;
+            match outcome {
+                // Another process was faster, which is rare: the others are read again.
+                Outcome::Duplicate { present } => seen.extend(present),
+                Outcome::Committed { .. } | Outcome::NoClips => {
+                    let count = fresh.len();
+                    seen.extend(fresh);
+                    return Ok(count);
+                }
+            }
+        }
+    }
+
+    /// The row of a file, or `None` when `is_there` says so of its unit.
+    fn row(
+        &self,
+        path: &Path,
+        record: &Record,
+        is_there: impl Fn(&UnitId) -> bool,
+    ) -> anyhow::Result<Option<Row>> {
         let about = || format!("cannot append {}", path.display());
         let path = std::fs::canonicalize(path).with_context(about)?;
         let bytes = std::fs::read(&path).with_context(about)?;
-        let (video, thumb) = look(&path, record.frames).with_context(about)?;
-        let size = bytes.len() as u64;
-        let uri = uri::from_path(&path);
         // The file may be made anew under the same name: its content is the source.
         let source = SourceId::from_content(blake3::hash(&bytes).as_bytes());
         let unit = UnitId::new(&source, 0);
+        if is_there(&unit) {
+            return Ok(None);
+        }
+        let (video, thumb) = look(&path, record.frames).with_context(about)?;
+        let size = bytes.len() as u64;
+        let uri = uri::from_path(&path);
         let span = Span { start: 0, end: video.duration.unwrap_or(0), time_base: video.time_base };
         let int = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
         let clip = Clip::default()
@@ -153,7 +199,7 @@ impl Table {
             .with(u::SPLIT_ID, self.split_id.clone())
             .with(u::RUN_ID, self.run_id.clone())
             .with(u::FINISHED_AT, now());
-        Ok((unit, clip, row))
+        Ok(Some((unit, clip, row)))
     }
 }
 

@@ -20,9 +20,9 @@ pub(crate) struct GenerateArgs {
     /// A model's folder, or `preset:tiny` for one with random weights, to try the command out.
     #[arg(long, value_name = "FOLDER", required_unless_present = "from")]
     pub(super) model: Option<String>,
-    /// The seed of a preset's weights.
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "from")]
-    pub(super) seed_weights: u64,
+    /// The seed of a preset's weights; default: 1.
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    pub(super) seed_weights: Option<u64>,
     /// A folder with the text encoder, instead of the one that the model names.
     #[arg(long, value_name = "FOLDER", conflicts_with = "from")]
     pub(super) text_encoder: Option<PathBuf>,

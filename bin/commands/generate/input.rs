@@ -91,11 +91,22 @@ fn pictures(wanted: Wanted<'_>) -> anyhow::Result<(Vec<Vec<u8>>, InputRecord)> {
     let mut converter = Converter::new(PixelFormat::Rgb8);
     let mut pictures = Vec::new();
     while pictures.len() < frames {
-        let next = decoder.next_frame().map_err(|error| fault(error.to_string()))?;
+        let next = decoder.next_frame();
+        let next =
+            next.map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;
         let Some(frame) = next else { break };
         let picture = fitted(&frame, &mut converter, wanted)
             .map_err(|error| fault(format!("{}: {error}", path.display())))?;
         pictures.push(picture);
+    }
+    if pictures.is_empty() {
+        let reason = decoder.stats().first_error.clone();
+        let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        return Err(fault(format!(
+            "cannot read {}: it is cut off or damaged, and no picture of it can be decoded{reason}",
+            path.display()
+        ))
+        .into());
     }
     if pictures.len() < frames {
         return Err(fault(format!(

@@ -17,12 +17,19 @@ pub(super) struct Job {
     pub(super) task: Task,
     /// The file, or the folder of its pictures.
     pub(super) target: PathBuf,
+    /// Whether it is a folder.
+    is_folder: bool,
 }
 
 impl Job {
-    /// The JSON file beside it.
+    /// The JSON file beside it. What stands behind a dot in a folder's name is no ending.
     pub(super) fn sidecar(&self) -> PathBuf {
-        self.target.with_extension("json")
+        if !self.is_folder {
+            return self.target.with_extension("json");
+        }
+        let mut name = self.target.clone().into_os_string();
+        name.push(".json");
+        name.into()
     }
 }
 
@@ -70,6 +77,12 @@ pub(super) fn asked(args: &GenerateArgs) -> anyhow::Result<Vec<Asked>> {
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
         for (index, (number, line)) in lines.enumerate() {
             let line = line.trim();
+            if is_array(line) {
+                return Err(UsageError(format!(
+                    "--prompts: line {number} of {shown} is an array: write a line for each prompt"
+                ))
+                .into());
+            }
             let line = if line.starts_with('{') {
                 serde_json::from_str(line).map_err(|error| {
                     UsageError(format!("--prompts: line {number} of {shown}: {error}"))
@@ -86,6 +99,11 @@ pub(super) fn asked(args: &GenerateArgs) -> anyhow::Result<Vec<Asked>> {
         return Err(UsageError(advice.to_owned()).into());
     }
     Ok(all)
+}
+
+/// Whether a line is an array of JSON, or begins one. A prompt may well begin with a word in brackets.
+fn is_array(line: &str) -> bool {
+    line == "[" || serde_json::from_str::<Vec<serde::de::IgnoredAny>>(line).is_ok()
 }
 
 /// What of a prompt may stand in a file's name.
@@ -171,7 +189,7 @@ pub(super) fn place(
         let count = tasks.len();
         let mut tasks = tasks.into_iter().map(|(task, _)| task);
         return match (tasks.next(), count) {
-            (Some(task), 1) => Ok(vec![Job { task, target: output.to_owned() }]),
+            (Some(task), 1) => Ok(vec![Job { task, target: output.to_owned(), is_folder: false }]),
             _ => Err(UsageError(format!(
                 "--output {} is one file and there are {count} prompts: name a folder",
                 output.display()
@@ -191,14 +209,14 @@ pub(super) fn place(
             .into());
         }
         let name = if is_folder { name } else { format!("{name}.{}", form.ending()) };
-        Ok(Job { task, target: output.join(name) })
+        Ok(Job { task, target: output.join(name), is_folder })
     });
     jobs.collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::slug;
+    use super::*;
 
     #[test]
     fn names_are_made_of_letters_and_digits() {
@@ -206,5 +224,26 @@ mod tests {
         assert_eq!(slug("../../etc"), "etc");
         assert_eq!(slug("  "), "clip");
         assert!(slug(&"long words ".repeat(30)).len() <= 48);
+    }
+
+    #[test]
+    fn a_record_has_the_whole_name_of_a_folder() {
+        let record = |name: &str, form, is_picture| {
+            let asked = Asked { prompt: "x".into(), negative: None, seed: 0, name: name.into() };
+            let jobs = place(vec![asked], "", Path::new("out"), (form, is_picture)).unwrap();
+            jobs[0].sidecar()
+        };
+        for name in ["r", "r.v2"] {
+            let wanted = Path::new("out").join(format!("{name}.json"));
+            assert_eq!(record(name, Form::Png, false), wanted);
+            assert_eq!(record(name, Form::Png, true), wanted);
+            assert_eq!(record(name, Form::Mp4, false), wanted);
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_prompt_and_words_in_brackets_are() {
+        assert!(is_array("[") && is_array("[]") && is_array(r#"["a dog", {"prompt": "a cat"}]"#));
+        assert!(!is_array("[cinematic] a dog") && !is_array("a dog [1]") && !is_array("{}"));
     }
 }

@@ -61,18 +61,22 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
     let found = ModelChoice::new(args, record.as_ref())?.find()?;
     let card = &found.blueprint.card;
     let settings = match &record {
-        Some(record) => record.settings(),
+        Some(record) => record.settings()?,
         None => wanted(args, card)?,
     };
-    let fps = record.as_ref().map(|record| record.fps).or(args.fps).unwrap_or(card.fps);
+    let (fps, origin) = match (&record, args.fps) {
+        (Some(record), _) => (record.fps, "--from: the record's `fps`"),
+        (None, Some(fps)) => (fps, "--fps"),
+        (None, None) => (card.fps, "the model card's `fps`"),
+    };
     let rate = FrameRate::of(fps).ok_or_else(|| {
-        UsageError(format!("--fps {fps}: frames per second must lie between 0.001 and 1000"))
+        UsageError(format!("{origin} {fps}: frames per second must lie between 0.001 and 1000"))
     })?;
     let is_picture = settings.frames == 1;
     let form = record.as_ref().map(|record| record.format).or(args.format);
     let form = jobs::form(form, &args.output, settings.frames)?;
     if form == Form::Gif {
-        check_gif(rate)?;
+        check_gif(rate, origin)?;
     }
     if args.append.is_some() && form != Form::Mp4 {
         let words = format!("--append takes MP4 clips, and these are {}", form.ending());
@@ -85,10 +89,12 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
     let mut inputs = Inputs::read(args, record.as_ref(), &settings)?;
     found.blueprint.check(&settings, &inputs.known).map_err(usage)?;
     existing::check(&jobs, args.force)?;
+    // Before folders are made for clips.
+    let table = args.append.as_deref().map(|out| Table::open(out, runtime)).transpose()?;
     let is_whole = |job: &&Job| job.target.exists() && job.sidecar().exists() && !args.force;
     // A list that is done may lie where nothing can be written.
-    output::prepare(jobs.iter().filter(|job| !is_whole(job)).map(|job| job.target.as_path()))?;
-    let table = args.append.as_deref().map(|out| Table::open(out, runtime)).transpose()?;
+    let to_write = jobs.iter().filter(|job| !is_whole(job));
+    output::prepare(to_write.flat_map(|job| [job.target.clone(), job.sidecar()]))?;
 
     let (generator, model) = found.open()?;
     if let Some(record) = &record {
@@ -187,6 +193,13 @@ fn wanted(args: &GenerateArgs, card: &ModelCard) -> anyhow::Result<Settings> {
     settings.steps = args.steps.unwrap_or(settings.steps);
     settings.guidance = args.guidance.unwrap_or(settings.guidance);
     settings.shift = args.shift.unwrap_or(settings.shift);
+    if args.negative.is_some() && settings.guidance <= 1.0 {
+        let words = format!(
+            "--negative does not count with guidance {}: leave it out, or give --guidance above 1",
+            settings.guidance
+        );
+        return Err(UsageError(words).into());
+    }
     settings.smoothing = args.smoothing == Toggle::On;
     if args.video.is_some() {
         settings.strength = args.strength;
@@ -195,14 +208,14 @@ fn wanted(args: &GenerateArgs, card: &ModelCard) -> anyhow::Result<Settings> {
 }
 
 /// GIF counts the time between frames in hundredths of a second; players take less than two for ten.
-fn check_gif(rate: FrameRate) -> anyhow::Result<()> {
+fn check_gif(rate: FrameRate, origin: &str) -> anyhow::Result<()> {
     let fps = rate.fps();
     if (Gif::LEAST_FPS..=Gif::MOST_FPS).contains(&fps) {
         return Ok(());
     }
     Err(UsageError(format!(
-        "--fps: a GIF cannot have {fps} frames per second: give at most {} and at least {:.3}, or write \
-         an MP4",
+        "{origin}: a GIF cannot have {fps} frames per second: give at most {} and at least {:.3}, or \
+         write an MP4",
         Gif::MOST_FPS,
         Gif::LEAST_FPS
     ))

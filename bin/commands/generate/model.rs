@@ -19,6 +19,8 @@ use crate::{UsageError, env, progress::say};
 
 /// What begins the name of a preset.
 const PRESET: &str = "preset:";
+/// The seed of a preset's weights that nobody chose.
+const SEED_WEIGHTS: u64 = 1;
 
 /// Which model, and where it computes.
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ impl ModelChoice {
                 .map(|lora| LoraAt { file: lora.file.clone(), weight: lora.weight });
             return Ok(Self {
                 path: args.model.as_deref().map_or_else(|| Ok(model.path.clone()), whole)?,
-                seed_weights: model.seed_weights.unwrap_or(1),
+                seed_weights: model.seed_weights.unwrap_or(SEED_WEIGHTS),
                 text_encoder: model.text_encoder.clone(),
                 loras: loras.collect(),
                 lora_at_run_time: model.lora_at_run_time,
@@ -66,14 +68,23 @@ impl ModelChoice {
             });
         }
         let path = whole(args.model.as_deref().unwrap_or_default())?;
-        let loras = args
-            .lora
-            .iter()
-            .map(|lora| anyhow::Ok(LoraAt { file: absolute(&lora.file)?, weight: lora.weight }));
+        if args.seed_weights.is_some() && !path.starts_with(PRESET) {
+            let words = format!(
+                "--seed-weights is the seed of a preset's random weights, and {path} has weights of its \
+                 own: leave it out"
+            );
+            return Err(UsageError(words).into());
+        }
+        let loras = args.lora.iter().map(|lora| {
+            anyhow::Ok(LoraAt { file: absolute(&lora.file, "--lora")?, weight: lora.weight })
+        });
+        let text_encoder = args.text_encoder.as_deref();
+        let text_encoder =
+            text_encoder.map(|folder| absolute(folder, "--text-encoder")).transpose()?;
         Ok(Self {
             path,
-            seed_weights: args.seed_weights,
-            text_encoder: args.text_encoder.as_deref().map(absolute).transpose()?,
+            seed_weights: args.seed_weights.unwrap_or(SEED_WEIGHTS),
+            text_encoder,
             loras: loras.collect::<anyhow::Result<_>>()?,
             lora_at_run_time: args.lora_at_run_time,
             device,
@@ -107,7 +118,11 @@ impl ModelChoice {
     }
 }
 
-fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+fn absolute(path: &Path, option: &str) -> anyhow::Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        let words = format!("{option} is empty: name a file or folder, or leave it out");
+        return Err(UsageError(words).into());
+    }
     std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
 }
 
@@ -116,7 +131,12 @@ fn whole(path: &str) -> anyhow::Result<String> {
     if path.starts_with(PRESET) {
         return Ok(path.to_owned());
     }
-    let whole = absolute(Path::new(path))?;
+    if path.is_empty() {
+        let words =
+            "--model is empty: name a model's folder, or preset:tiny to try the command out";
+        return Err(UsageError(words.to_owned()).into());
+    }
+    let whole = absolute(Path::new(path), "--model")?;
     let text = whole.to_str().ok_or_else(|| {
         UsageError(format!("--model: the name of {} is not UTF-8", whole.display()))
     })?;

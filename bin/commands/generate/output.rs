@@ -2,7 +2,8 @@
 //! name of its own, which goes when something fails: two processes can write to one folder.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
+    ffi::OsStr,
     fs,
     io::BufWriter,
     path::{Path, PathBuf},
@@ -125,17 +126,28 @@ impl Drop for Part {
     }
 }
 
-/// Makes the folders that clips go to, and finds out whether files can be written there.
-pub(super) fn prepare<'a>(targets: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
-    let folders: BTreeSet<&Path> = targets.filter_map(Path::parent).collect();
-    for folder in folders {
+/// Makes the folders that files go to, and finds out whether they can be written there, under names as
+/// long as theirs.
+pub(super) fn prepare(files: impl Iterator<Item = PathBuf>) -> anyhow::Result<()> {
+    let length = |file: &Path| file.file_name().map_or(0, OsStr::len);
+    let mut longest: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    for file in files {
+        let Some(folder) = file.parent() else { continue };
+        let known = longest.entry(folder.to_owned()).or_default();
+        if length(&file) > length(known) {
+            *known = file;
+        }
+    }
+    for (folder, file) in &longest {
         // That of a name alone is empty.
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let tried = fs::create_dir_all(folder)
-            .and_then(|()| tempfile::Builder::new().prefix(".curate-").tempfile_in(folder));
+        let part = Part::of(file);
+        let tried = fs::create_dir_all(folder).and_then(|()| fs::File::create_new(&part.0));
         tried.map_err(|error| {
-            let shown = folder.display();
-            UsageError(format!("--output: files cannot be written to {shown}: {error}"))
+            let (shown, name) = (folder.display(), file.file_name().unwrap_or_default().display());
+            UsageError(format!(
+                "--output: files cannot be written to {shown}: {error} (tried for {name})"
+            ))
         })?;
     }
     Ok(())
@@ -181,4 +193,20 @@ pub(super) fn whole(target: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let part = Part::of(target);
     fs::write(&part.0, bytes).with_context(|| format!("cannot write {}", target.display()))?;
     part.becomes(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_tried_at_their_full_length_and_leave_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |letters: usize| folder.path().join("out").join("a".repeat(letters) + ".mp4");
+        prepare([at(3), at(200)].into_iter()).unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("out")).unwrap().count(), 0);
+        let error = prepare([at(3), at(300)].into_iter()).unwrap_err();
+        assert!(error.is::<UsageError>() && error.to_string().contains("aaa.mp4)"), "{error}");
+        assert_eq!(fs::read_dir(folder.path().join("out")).unwrap().count(), 0);
+    }
 }

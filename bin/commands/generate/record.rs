@@ -145,8 +145,17 @@ impl Record {
         Self { curate_version: self.curate_version.clone(), ..other } == *self
     }
 
-    pub(super) fn settings(&self) -> Settings {
-        Settings {
+    /// # Errors
+    /// When it has the strength of a video, and no video.
+    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
+        if self.strength < 1.0 && self.video.is_none() {
+            return Err(UsageError(format!(
+                "--from: the record's `strength` is {}, and it has no `video`, without which it must be 1",
+                self.strength
+            ))
+            .into());
+        }
+        Ok(Settings {
             width: self.width,
             height: self.height,
             frames: self.frames,
@@ -157,7 +166,7 @@ impl Record {
             strength: self.strength,
             smoothing: self.smoothing,
             clip_ratio: CLIP_RATIO,
-        }
+        })
     }
 }
 

@@ -37,6 +37,25 @@ pub enum DiffusionError {
         /// The largest number that it takes.
         most: usize,
     },
+    /// A strength that leaves too few of the steps.
+    #[error(
+        "`strength` {strength} leaves {used} of {steps} steps, and sampler `{sampler}` needs {least}: {}",
+        more(.fewest)
+    )]
+    Weak {
+        /// Its name.
+        sampler: &'static str,
+        /// Steps from pure noise.
+        steps: usize,
+        /// The strength asked for.
+        strength: f64,
+        /// Steps that are left.
+        used: usize,
+        /// The least number that it takes.
+        least: usize,
+        /// The fewest steps of which enough are left; `None` when all that there are do not do.
+        fewest: Option<usize>,
+    },
     /// A share that lies outside its range.
     #[error("`{key}` is {value}, and must lie above {low} and be at most {high}")]
     Range {
@@ -78,4 +97,11 @@ pub enum DiffusionError {
     /// candle failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+fn more(fewest: &Option<usize>) -> String {
+    fewest.map_or_else(
+        || "give more strength".to_owned(),
+        |steps| format!("give at least {steps} steps, or more strength"),
+    )
 }

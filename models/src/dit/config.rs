@@ -14,6 +14,10 @@ pub const CLIP_CHANNELS: usize = 768;
 pub(super) const NORM_GROUPS: usize = 32;
 /// From this `sample_size` on, PixArt tells the model the picture's size.
 const SIZE_CONDITION: usize = 128;
+/// The most of anything but layers, and the most layers. No network is as large: what is above is a
+/// damaged header, and would overflow or ask for memory that no machine has.
+const MOST: usize = 1 << 16;
+const MOST_LAYERS: usize = 1 << 10;
 
 /// Over what an attention of the motion module looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,16 +158,16 @@ impl Config {
                 problems.push(problem);
             }
         };
-        let width = self.width();
-        for (key, value) in [
-            ("num_attention_heads", self.heads),
-            ("attention_head_dim", self.head_width),
-            ("num_layers", self.layers),
-            ("caption_channels", self.caption_channels),
-            ("sample_size", self.sample_size),
-            ("patch_size", self.patch),
+        for (key, value, most) in [
+            ("num_attention_heads", self.heads, MOST),
+            ("attention_head_dim", self.head_width, MOST),
+            ("num_layers", self.layers, MOST_LAYERS),
+            ("caption_channels", self.caption_channels, MOST),
+            ("sample_size", self.sample_size, MOST),
+            ("patch_size", self.patch, MOST),
         ] {
             check(value > 0, format!("`{key}` is 0"));
+            check(value <= most, format!("`{key}` is {value}, and can be {most} at most"));
         }
         let ins = [LATENT_CHANNELS, 3 * LATENT_CHANNELS];
         check(
@@ -175,6 +179,18 @@ impl Config {
             outs.contains(&self.out_channels),
             format!("`out_channels` is {}, not 4 or 8", self.out_channels),
         );
+        let width = self.heads.checked_mul(self.head_width).filter(|width| *width <= MOST);
+        let Some(width) = width else {
+            check(
+                false,
+                format!(
+                    "the width, `num_attention_heads` ({}) times `attention_head_dim` ({}), can be \
+                     {MOST} at most",
+                    self.heads, self.head_width
+                ),
+            );
+            return problems;
+        };
         check(
             width.is_multiple_of(4),
             format!("the width {width} is no multiple of 4, which positions need"),
@@ -285,6 +301,26 @@ mod tests {
         let odd = Config { heads: 5, head_width: 3, in_channels: 7, ..Config::tiny() };
         let error = odd.check().unwrap_err().to_string();
         for part in ["`in_channels` is 7", "multiple of 4", "multiple of 32"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_damaged_header_are_refused_before_anything_is_reserved() {
+        let tiny = Config::tiny();
+        for (config, part) in [
+            (
+                Config { heads: 1 << 62, ..tiny.clone() },
+                "`num_attention_heads` is 4611686018427387904",
+            ),
+            (Config { head_width: 1_000_000_000_000, ..tiny.clone() }, "can be 65536 at most"),
+            (Config { heads: 1024, head_width: 1024, ..tiny.clone() }, "the width, `num_"),
+            (Config { layers: 1_000_000_000, ..tiny.clone() }, "can be 1024 at most"),
+            (Config { caption_channels: usize::MAX, ..tiny.clone() }, "`caption_channels`"),
+            (Config { sample_size: usize::MAX, ..tiny.clone() }, "`sample_size`"),
+            (Config { patch: usize::MAX, ..tiny.clone() }, "`patch_size`"),
+        ] {
+            let error = Config::from_json("x", &config.to_json()).unwrap_err().to_string();
             assert!(error.contains(part), "{part}: {error}");
         }
     }

@@ -34,6 +34,19 @@ pub enum EncoderError {
         /// What is wrong.
         problem: String,
     },
+    /// Texts are cut to fewer tokens than the tokenizer adds to each.
+    #[error(
+        "`tokens` is {tokens}, and the tokenizer `{path}` adds {marks} marks to every text: give at \
+         least {}", .marks + 1
+    )]
+    Tokens {
+        /// The tokenizer.
+        path: PathBuf,
+        /// Tokens per text.
+        tokens: usize,
+        /// Marks that it adds.
+        marks: usize,
+    },
     /// A folder holds none of the files that an encoder is made of.
     #[error("`{folder}` has no {what}")]
     Absent {

@@ -6,7 +6,7 @@
 use std::{fs, path::Path, str::FromStr as _};
 
 use serde_json::json;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 
 use super::EncoderError;
 
@@ -41,6 +41,11 @@ impl Tokens {
             String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?
         };
         let mut tokenizer = Tokenizer::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let marks = tokenizer.get_post_processor().map_or(0, |after| after.added_tokens(false));
+        if length <= marks {
+            // Cutting a text to less than its marks is a panic there.
+            return Err(EncoderError::Tokens { path: path.to_owned(), tokens: length, marks });
+        }
         // Cuts before the mark of the end, which is kept.
         let truncation = TruncationParams { max_length: length, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| wrong(error.to_string()))?;
@@ -230,7 +235,24 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pieces, base64};
+    use super::{EncoderError, Pieces, Tokens, base64};
+
+    #[test]
+    fn a_text_has_room_for_its_marks_and_a_token() {
+        let pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u{2581}a", -1.0)];
+        let pieces = pieces.map(|(text, score)| (text.to_owned(), score)).to_vec();
+        let model = Pieces { pieces, unknown: 2, charsmap: Vec::new() };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        std::fs::write(&path, model.tokenizer_json()).unwrap();
+        for length in [0, 1] {
+            let error = Tokens::open(&path, length).unwrap_err();
+            assert!(matches!(error, EncoderError::Tokens { marks: 1, .. }), "{error}");
+            assert!(error.to_string().contains("give at least 2"), "{error}");
+        }
+        let row = Tokens::open(&path, 2).unwrap().row("a a a").unwrap();
+        assert_eq!((row.ids, row.count), (vec![3, 1], 2));
+    }
 
     #[test]
     fn bytes_are_written_as_everywhere() {

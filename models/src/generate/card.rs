@@ -18,6 +18,10 @@ use crate::{
 
 /// The newest form of the file that this code writes and reads.
 pub const CARD_FORMAT: u32 = 1;
+/// The most steps of a schedule, whose tables are held, and the most tokens of a text, each of which sees
+/// all others: what is above is a slip.
+const MOST_STEPS: usize = 1_000_000;
+const MOST_TOKENS: usize = 1 << 13;
 
 /// What a model is, beside its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -232,9 +236,21 @@ impl ModelCard {
         ] {
             check(value > 0, format!("`{key}` is 0"));
         }
-        check(self.fps > 0.0 && self.fps <= 1000.0, format!("`fps` is {}", self.fps));
+        let tokens = self.text.tokens;
+        check(
+            tokens <= MOST_TOKENS,
+            format!("`text.tokens` is {tokens}, and must be at most {MOST_TOKENS}"),
+        );
+        // What films are written with.
+        check(
+            (0.001..=1000.0).contains(&self.fps),
+            format!("`fps` is {}, and must lie between 0.001 and 1000", self.fps),
+        );
         let ScheduleSpec { steps, beta_start, beta_end } = self.schedule;
-        check(steps >= 2, format!("`schedule.steps` is {steps}, and must be at least 2"));
+        check(
+            (2..=MOST_STEPS).contains(&steps),
+            format!("`schedule.steps` is {steps}, and must lie between 2 and {MOST_STEPS}"),
+        );
         let are_betas = 0.0 < beta_start && beta_start <= beta_end && beta_end < 1.0;
         check(
             are_betas,
@@ -254,5 +270,36 @@ impl ModelCard {
             return Ok(());
         }
         Err(GenerateError::CardValues { path: path.to_owned(), problems })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_no_model_has_are_refused() {
+        let card = ModelCard::preset(&Config::tiny());
+        let path = Path::new("model.json");
+        card.check(path).unwrap();
+        let schedule = |steps| ScheduleSpec { steps, ..ScheduleSpec::default() };
+        let text = |tokens| TextSpec { tokens, ..TextSpec::minilm() };
+        for (card, part) in [
+            (
+                ModelCard { schedule: schedule(1_000_000_000_000), ..card.clone() },
+                "`schedule.steps`",
+            ),
+            (ModelCard { schedule: schedule(1), ..card.clone() }, "must lie between 2 and 1000000"),
+            (
+                ModelCard { text: text(1_000_000_000_000), ..card.clone() },
+                "`text.tokens` is 1000000",
+            ),
+            (ModelCard { text: text(0), ..card.clone() }, "`text.tokens` is 0"),
+            (ModelCard { fps: 0.0001, ..card.clone() }, "`fps` is 0.0001, and must lie"),
+            (ModelCard { fps: f64::NAN, ..card }, "`fps` is NaN"),
+        ] {
+            let error = card.check(path).unwrap_err().to_string();
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 }

@@ -74,6 +74,20 @@ pub enum GenerateError {
         /// What its header lacks.
         note: &'static str,
     },
+    /// A checkpoint has layers that its configuration does not speak of.
+    #[error(
+        "{path:?} has {count} tensors of layers that its configuration does not have, {names} among them:          the {part} would run without them; it needs the configuration that it was trained with"
+    )]
+    Unused {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What it is.
+        part: &'static str,
+        /// How many tensors.
+        count: usize,
+        /// Some of them.
+        names: String,
+    },
     /// A network made what are no numbers.
     #[error(
         "the {part} made {made} that are not finite numbers: its weights are damaged, a LoRA is too \

@@ -188,6 +188,8 @@ impl ModelFolder {
     ) -> Result<(Transformer3d, Params), GenerateError> {
         let mut params = frozen(&self.transformer.0, device, dtype)?;
         let network = Transformer3d::new(&mut params, &self.transformer.1)?;
+        let layers = ["transformer_blocks.", "long_connect_fc.", "pos_embed."];
+        all_used(&params, &self.transformer.0, "transformer", &layers)?;
         Ok((network, params))
     }
 
@@ -198,8 +200,28 @@ impl ModelFolder {
     pub fn vae(&self, device: &Device, dtype: DType) -> Result<(SliceVae, Params), GenerateError> {
         let mut params = frozen(&self.vae.0, device, dtype)?;
         let network = params.build(|scope| SliceVae::new(&self.vae.1, scope))?;
+        all_used(&params, &self.vae.0, "VAE", &["encoder.", "decoder."])?;
         Ok((network, params))
     }
+}
+
+/// That a network uses all tensors of its checkpoint whose names begin as its layers' do. Others may be
+/// there: those of training, such as a discriminator's.
+fn all_used(
+    params: &Params,
+    checkpoint: &Path,
+    part: &'static str,
+    layers: &[&str],
+) -> Result<(), GenerateError> {
+    let report = params.report();
+    let is_layer = |name: &&String| layers.iter().any(|layer| name.starts_with(layer));
+    let unused: Vec<&String> = report.unexpected.iter().filter(is_layer).collect();
+    if unused.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = unused.iter().take(3).map(|name| format!("`{name}`")).collect();
+    let (path, names) = (checkpoint.to_owned(), names.join(", "));
+    Err(GenerateError::Unused { path, part, count: unused.len(), names })
 }
 
 /// A text encoder's files.
@@ -295,6 +317,19 @@ mod tests {
         let (_, params) = found.transformer(&Device::Cpu, DType::F32).unwrap();
         assert_eq!(params.trained().count(), 0);
         found.vae(&Device::Cpu, DType::F32).unwrap();
+    }
+
+    #[test]
+    fn weights_of_another_network_are_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path());
+        let mut found = ModelFolder::open(folder.path()).unwrap();
+        found.transformer.1.motion = None;
+        let error = found.transformer(&Device::Cpu, DType::F32).unwrap_err().to_string();
+        assert!(error.contains("`transformer_blocks.0."), "{error}");
+        found.vae.1.layers = 1;
+        let error = found.vae(&Device::Cpu, DType::F32).unwrap_err().to_string();
+        assert!(error.contains("VAE") && error.contains("`decoder."), "{error}");
     }
 
     #[test]

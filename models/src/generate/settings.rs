@@ -95,13 +95,16 @@ impl Settings {
             let above = |side: usize| side.next_multiple_of(multiple).max(multiple);
             let smaller = format!("{}x{}", below(width), below(height));
             let larger = format!("{}x{}", above(width), above(height));
-            let nearest =
-                if smaller == larger { smaller } else { format!("{smaller} or {larger}") };
+            let nearest = if smaller == larger {
+                format!("is {smaller}")
+            } else {
+                format!("are {smaller} or {larger}")
+            };
             add(
                 "size",
                 format!(
                     "{width}x{height} cannot be made: width and height must be multiples of \
-                     {multiple}; the nearest are {nearest}"
+                     {multiple}; the nearest {nearest}"
                 ),
             );
         }
@@ -124,9 +127,10 @@ impl Settings {
                     .flatten()
                     .map(ToString::to_string)
                     .collect();
+                let verb = if near.len() == 1 { "is" } else { "are" };
                 add(
                     "frames",
-                    format!("{frames} cannot be made; the nearest are {}", near.join(" and ")),
+                    format!("{frames} cannot be made; the nearest {verb} {}", near.join(" and ")),
                 );
             }
             Err(error) => add("frames", error.to_string()),

@@ -5,6 +5,12 @@
 
 use super::{VaeError, published::Published};
 
+/// The most channels, frames and groups, the most layers of a block and the most blocks. No network is as
+/// large: what is above is a damaged header, and would overflow or ask for memory that no machine has.
+const MOST: usize = 1 << 16;
+const MOST_LAYERS: usize = 1 << 10;
+const MOST_BLOCKS: usize = 16;
+
 /// What a block does to the size of its input after its residual layers, or before the next block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resample {
@@ -207,15 +213,30 @@ impl VaeConfig {
                 problems.push(problem);
             }
         };
-        for (key, value) in [
-            ("in_channels", self.channels),
-            ("latent_channels", self.latent_channels),
-            ("ch", self.width),
-            ("layers_per_block", self.layers),
-            ("norm_num_groups", self.groups),
-            ("the number of ch_mult", blocks),
+        let (Chunking::Slice { frames: chunk, .. }
+        | Chunking::MagVit { frames: chunk, .. }
+        | Chunking::Carried { frames: chunk, .. }) = self.chunking;
+        for (key, value, most) in [
+            ("in_channels", self.channels, MOST),
+            ("latent_channels", self.latent_channels, MOST),
+            ("ch", self.width, MOST),
+            ("layers_per_block", self.layers, MOST_LAYERS),
+            ("norm_num_groups", self.groups, MOST),
+            ("mini_batch_encoder", chunk, MOST),
+            ("the number of ch_mult", blocks, MOST_BLOCKS),
         ] {
             check(value > 0, format!("{key} must be at least 1"));
+            check(value <= most, format!("{key} must be at most {most}, and is {value}"));
+        }
+        if self.down.len().max(self.up.len()) >= MOST_BLOCKS {
+            // What time and space are divided by could not be counted.
+            check(
+                false,
+                format!(
+                    "down_block_types and up_block_types must have at most {MOST_BLOCKS} entries"
+                ),
+            );
+            return problems;
         }
         let between = blocks.saturating_sub(1);
         for (key, list) in [("down_block_types", &self.down), ("up_block_types", &self.up)] {
@@ -228,7 +249,18 @@ impl VaeConfig {
             "down_block_types and up_block_types must halve and double time equally often"
                 .to_owned(),
         );
-        for width in self.widths() {
+        for multiple in &self.multipliers {
+            let width = multiple.checked_mul(self.width).filter(|width| *width <= MOST);
+            let Some(width) = width else {
+                check(
+                    false,
+                    format!(
+                        "ch ({}) times ch_mult ({multiple}) must be at most {MOST}",
+                        self.width
+                    ),
+                );
+                continue;
+            };
             let divides = self.groups > 0 && width > 0 && width.is_multiple_of(self.groups);
             check(divides, format!("norm_num_groups ({}) must divide {width}", self.groups));
         }
@@ -236,7 +268,7 @@ impl VaeConfig {
         match self.chunking {
             Chunking::Slice { frames, latents, .. } | Chunking::Carried { frames, latents } => {
                 check(
-                    latents > 0 && frames == latents * factor,
+                    latents > 0 && frames == latents.saturating_mul(factor),
                     format!(
                         "mini_batch_encoder ({frames}) must be {factor} times mini_batch_decoder \
                      ({latents})"
@@ -244,7 +276,7 @@ impl VaeConfig {
                 )
             }
             Chunking::MagVit { frames, latents } => check(
-                latents > 0 && frames == (latents - 1) * factor + 1,
+                latents > 0 && frames == (latents - 1).saturating_mul(factor).saturating_add(1),
                 format!(
                     "mini_batch_encoder ({frames}) must be one more than {factor} times one less \
                      than mini_batch_decoder ({latents})"

@@ -166,7 +166,8 @@ impl SliceVae {
         run(self.decoding(latents.dim(2)?)?, latents)
     }
 
-    /// The second pass over decoded frames (see `smooth.rs`): `[B, 3, T, H, W]` to the same.
+    /// The second pass over decoded frames (see `smooth.rs`): `[B, 3, T, H, W]` to the same. Where the
+    /// VAE cannot encode a slice fewer frames, they stay as they are.
     ///
     /// # Errors
     /// Those of [`SliceVae::encode`].

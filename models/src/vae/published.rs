@@ -264,4 +264,20 @@ mod tests {
         assert!(text.unwrap_err().to_string().contains("leaves seams"));
         assert!(VaeConfig::from_json(r#"{"ch": "wide"}"#).is_err());
     }
+
+    #[test]
+    fn numbers_of_a_damaged_header_are_refused_before_anything_is_reserved() {
+        let refused = |json: &str, wanted: &str| {
+            let text = VaeConfig::from_json(json).unwrap_err().to_string();
+            assert!(text.contains(wanted), "{json}: {text}");
+        };
+        refused(r#"{"ch": 4611686018427387904}"#, "ch must be at most 65536");
+        refused(r#"{"ch": 32768}"#, "ch (32768) times ch_mult (4) must be at most 65536");
+        refused(r#"{"layers_per_block": 1000000000}"#, "layers_per_block must be at most 1024");
+        refused(r#"{"in_channels": 1000000000000}"#, "in_channels must be at most 65536");
+        let chunks = r#"{"mini_batch_encoder": 0, "mini_batch_decoder": 18446744073709551615}"#;
+        refused(chunks, "mini_batch_encoder must be at least 1");
+        let names = ["\"SpatialTemporalDownBlock3D\""; 80].join(", ");
+        refused(&format!("{{\"down_block_types\": [{names}]}}"), "must have at most 16 entries");
+    }
 }

@@ -7,6 +7,9 @@
 //!
 //! Here it is a session behind that of the decoder, so that it needs no more than a few slices of
 //! memory either.
+//!
+//! What is left without the two half slices must be a length that the VAE encodes. With time by eight,
+//! 16 frames would leave 8, which are none: such videos stay as they are.
 
 use candle_core::Tensor;
 
@@ -21,7 +24,8 @@ use super::{
 pub struct Smoothing<'v> {
     announced: usize,
     came: usize,
-    /// `None` for videos of a slice or less, which stay as they are.
+    /// `None` for videos that stay as they are: those of a slice or less, and those whose frames without
+    /// a slice cannot be encoded.
     second: Option<Second<'v>>,
 }
 
@@ -41,12 +45,12 @@ impl<'v> Smoothing<'v> {
         let (Chunking::Slice { frames: slice, .. }
         | Chunking::MagVit { frames: slice, .. }
         | Chunking::Carried { frames: slice, .. }) = vae.config().chunking;
+        let middle = frames.saturating_sub(slice);
         let mut second = None;
-        if frames > slice {
-            let encoding = vae.encoding(frames - slice)?;
-            let decoding = vae.decoding(vae.config().latents(frames - slice)?)?;
-            let from = slice / 2;
-            let to = from + frames - slice;
+        // No frames at all are no valid length either.
+        if let Ok(latents) = vae.config().latents(middle) {
+            let (encoding, decoding) = (vae.encoding(middle)?, vae.decoding(latents)?);
+            let (from, to) = (slice / 2, slice / 2 + middle);
             second = Some(Second { encoding, decoding, from, to, waiting: Vec::new() });
         }
         Ok(Self { announced: frames, came: 0, second })

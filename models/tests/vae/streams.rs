@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use curate_models::vae::{
-    Chunking, Posterior, Session as _, SliceVae, Tiling, VaeConfig, VaeError, parity,
+    Chunking, Posterior, Resample, Session as _, SliceVae, Tiling, VaeConfig, VaeError, parity,
 };
 
 use super::{difference, joined, made, noise, pieces, small};
@@ -67,6 +67,19 @@ fn smoothing_leaves_the_ends_and_averages_the_rest() {
     // A slice or less stays as it is.
     let short = y.narrow(2, 0, 8).unwrap();
     assert_eq!(difference(&vae.smooth(&short).unwrap(), &short), 0.0);
+}
+
+#[test]
+fn what_cannot_be_smoothed_stays_as_it_is() {
+    // Time by eight: of 16 frames 8 would go through again, which are an image's single latent.
+    let between = vec![Resample::SpatialTemporal; 3];
+    let chunking = Chunking::Slice { frames: 8, latents: 1, neighbours: true };
+    let config = VaeConfig { down: between.clone(), up: between, chunking, ..small("tiny") };
+    let (vae, _params) = made(&config);
+    let y = noise(&[1, 3, 24, 16, 16], 1);
+    let short = y.narrow(2, 0, 16).unwrap();
+    assert_eq!(difference(&vae.smooth(&short).unwrap(), &short), 0.0);
+    assert!(difference(&vae.smooth(&y).unwrap(), &y) > 1e-4);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! DPM-Solver++ of second order, multistep (Lu et al., arXiv 2211.01095, algorithm 2, midpoint).
 //!
-//! The state is x_t itself. The last step, to no noise at all, is of first order.
+//! The state is x_t itself. The last step, to no noise at all, is of first order, and so is a step after
+//! one of no width: with as many steps as the schedule has, two times round to the same one.
 
 use candle_core::Tensor;
 
@@ -67,10 +68,12 @@ impl Sampler for DpmPp {
         let width = to.lambda - from.lambda;
         let towards = -to.signal * (-width).exp_m1();
         let is_last = call + 1 == self.times.len();
+        let earlier = call
+            .checked_sub(1)
+            .map_or(0.0, |before| from.lambda - Level::new(self.sigmas[before]).lambda);
         let aim = match &self.before {
             // The clean sample in the middle of the step, by a line through this one and the last.
-            Some(before) if !is_last => {
-                let earlier = from.lambda - Level::new(self.sigmas[call - 1]).lambda;
+            Some(before) if !is_last && earlier > 0.0 => {
                 let reach = 0.5 * width / earlier;
                 mix((1.0 + reach, &clean), (-reach, before))?
             }

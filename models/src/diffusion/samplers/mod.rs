@@ -183,7 +183,15 @@ impl SamplerConfig {
         if !(least..=most).contains(&self.steps) {
             return Err(DiffusionError::Steps { sampler, steps: self.steps, least, most });
         }
-        let used = ((self.steps as f64 * self.strength + 1e-9) as usize).max(least);
+        let used = share(self.steps, self.strength);
+        if used < least {
+            // Rounding decides, so the steps around the quotient are tried.
+            let about = (least as f64 / self.strength) as usize;
+            let mut near = about.saturating_sub(1)..=most.min(about.saturating_add(2));
+            let fewest = near.find(|steps| share(*steps, self.strength) >= least);
+            let (steps, strength) = (self.steps, self.strength);
+            return Err(DiffusionError::Weak { sampler, steps, strength, used, least, fewest });
+        }
         let grid = Grid { steps: self.steps, used };
         let prediction = self.prediction;
         Ok(match self.kind {
@@ -198,6 +206,11 @@ impl SamplerConfig {
             SamplerKind::FlowEuler => Box::new(flow::FlowEuler::new(schedule, grid, self.shift)),
         })
     }
+}
+
+/// How many of the steps a strength leaves.
+fn share(steps: usize, strength: f64) -> usize {
+    (steps as f64 * strength + 1e-9) as usize
 }
 
 /// How many steps there are, and how many of the last ones are gone.

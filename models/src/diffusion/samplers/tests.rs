@@ -93,6 +93,52 @@ fn strength_leaves_out_the_first_steps() {
     }
 }
 
+/// As many steps as there are times: some times are then equal.
+#[test]
+fn the_most_steps_give_numbers() {
+    let schedule = Schedule::default();
+    let x0 = noise(1);
+    for kind in SamplerKind::ALL {
+        let steps = if kind == SamplerKind::PndmPrk { 500 } else { 1000 };
+        for prediction in predictions(kind) {
+            let config =
+                SamplerConfig { kind, steps, prediction: *prediction, ..SamplerConfig::default() };
+            let mut sampler = config.build(&schedule).unwrap();
+            let mut draws = Rng::new(2);
+            let mut state = sampler.start(&noise(3), None).unwrap();
+            for (call, time) in sampler.times().to_vec().into_iter().enumerate() {
+                let input = sampler.input(call, &state).unwrap();
+                let output = oracle(&config, &input, &x0, time);
+                let made = Call { index: call, output: &output, state: &state };
+                state = sampler.step(made, &mut draws).unwrap();
+            }
+            let values = state.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(values.iter().all(|value| value.is_finite()), "{kind:?} {prediction:?}");
+        }
+    }
+}
+
+#[test]
+fn a_strength_that_leaves_too_few_steps_is_refused() {
+    let schedule = Schedule::default();
+    let of = |kind, steps, strength| {
+        SamplerConfig { kind, steps, strength, ..SamplerConfig::default() }.build(&schedule)
+    };
+    for (kind, steps, strength, fewest) in [
+        (SamplerKind::PndmPrk, 4, 0.01, 400),
+        (SamplerKind::PndmPrk, 12, 0.3, 14),
+        (SamplerKind::Euler, 1, 0.3, 4),
+        (SamplerKind::Euler, 1, 0.1, 10),
+        (SamplerKind::Ddim, 1, 0.7, 2),
+    ] {
+        let text = of(kind, steps, strength).unwrap_err().to_string();
+        assert!(text.contains(&format!("give at least {fewest} steps, or more")), "{text}");
+        assert!(of(kind, fewest, strength).is_ok() && of(kind, fewest - 1, strength).is_err());
+    }
+    let text = of(SamplerKind::Euler, 1000, 1e-300).unwrap_err().to_string();
+    assert!(text.ends_with("needs 1: give more strength"), "{text}");
+}
+
 #[test]
 fn mistakes_are_named() {
     let schedule = Schedule::default();
