@@ -36,7 +36,7 @@ use crate::{
 /// The card's file.
 const CARD: &str = "model.json";
 /// The key of a header under which a transformer's configuration is.
-const TRANSFORMER_NOTE: &str = "transformer_config";
+pub const TRANSFORMER_NOTE: &str = "transformer_config";
 /// What published weights are called in the folder of their part.
 const PUBLISHED: [&str; 3] =
     ["diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin"];

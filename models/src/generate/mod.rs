@@ -27,7 +27,7 @@ pub use self::{
     card::{CARD_FORMAT, ModelCard, SamplingSpec, ScheduleSpec, TextSource, TextSpec},
     context::Guides,
     error::{GenerateError, Problem},
-    folder::{ModelFolder, text_files, transformer_config},
+    folder::{ModelFolder, TRANSFORMER_NOTE, text_files, transformer_config},
     generator::{Frames, Generator, Place, Progress},
     hashes::ModelHashes,
     masked::MaskedVideo,

@@ -53,7 +53,7 @@ fn return_memory() {
 }
 
 /// Has glibc keep what was freed, for work that takes and frees the same large tensors at each step:
-/// asking the system for them again, page by page, took a fifth of a training step.
+/// asking the system for them again, page by page, took about half of a training step (docs/LOG.md).
 ///
 /// The process then stays as large as its largest step. It sets up the libraries first ([`init`]),
 /// since their setting is the other way round.

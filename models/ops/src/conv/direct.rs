@@ -6,8 +6,8 @@
 //! multiplied by weights right from there. Sums stay in registers: 4 channels of the result by 2
 //! vectors forward, 4 channels by 3 taps in the gradient of the weights.
 //!
-//! From about 64 channels on, blocked products win again ([`suits`]). It needs AVX2 and FMA, and rows of
-//! whole vectors; all else goes the way of [`super::kernels`]. The work is cut by sizes only and each
+//! Beyond [`MOST`] channels each patch serves so many sums that gathering it hardly counts; where exactly
+//! was not measured. It needs AVX2 and FMA, and rows of whole vectors; all else goes the way of [`super::kernels`]. The work is cut by sizes only and each
 //! sum has one order, so the number of threads changes no bit.
 #![expect(unsafe_code, reason = "vector instructions, and parts of a result that are no slices")]
 

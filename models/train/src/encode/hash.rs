@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use curate_models::encoders::TextFiles;
+use curate_models::{Weights, encoders::TextFiles, generate::TRANSFORMER_NOTE, vae::SliceVae};
 
 use crate::data::DataError;
 
@@ -28,8 +28,9 @@ fn feed(hasher: &mut blake3::Hasher, path: &Path) -> Result<(), DataError> {
     read(hasher).map_err(|source| DataError::Read { path: path.to_owned(), source })
 }
 
-/// The name of a VAE: 32 hexadecimal digits of the BLAKE3 hash of its checkpoint, and of the
-/// `config.json` beside it if there is one. Where it lies does not matter.
+/// The name of a VAE or a transformer: 32 hexadecimal digits of the BLAKE3 hash of its checkpoint, and of
+/// the `config.json` beside it if that says what it is made of: not if its own header does. Where it lies
+/// does not matter.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -37,10 +38,19 @@ pub fn hash_vae(checkpoint: &Path) -> Result<String, DataError> {
     let mut hasher = blake3::Hasher::new();
     feed(&mut hasher, checkpoint)?;
     let config = checkpoint.with_file_name("config.json");
-    if config.is_file() {
+    // Beside a run's checkpoint lies the run's file of this name.
+    if config.is_file() && !has_own_config(checkpoint) {
         feed(&mut hasher, &config)?;
     }
     Ok(name(&hasher))
+}
+
+/// Whether the header of a checkpoint has its configuration. Of what cannot be read it has not; whoever
+/// opens it says why.
+fn has_own_config(checkpoint: &Path) -> bool {
+    let Ok(weights) = Weights::open(checkpoint) else { return false };
+    weights.note(TRANSFORMER_NOTE).is_some()
+        || SliceVae::stored_config(&weights).is_ok_and(|config| config.is_some())
 }
 
 /// The name of a text encoder: of its configuration, weights and vocabulary.
@@ -63,6 +73,9 @@ fn name(hasher: &blake3::Hasher) -> String {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+    use curate_models::{params::Params, vae::VaeConfig};
+
     use super::*;
 
     #[test]
@@ -80,6 +93,16 @@ mod tests {
         assert_ne!(hash_vae(&write("c/vae.safetensors", b"others")).unwrap(), one);
         write("b/config.json", b"{}");
         assert_ne!(hash_vae(&folder.path().join("b/other.safetensors")).unwrap(), one);
+        // A checkpoint that has its own configuration is the same beside any file of that name.
+        let config = VaeConfig::preset("tiny").unwrap();
+        let mut params = Params::seeded(1, &Device::Cpu);
+        params.build(|scope| SliceVae::new(&config, scope)).unwrap();
+        let own = folder.path().join("d/vae.safetensors");
+        write("d/config.json", b"{}");
+        SliceVae::save(&config, &params, &own).unwrap();
+        let beside = hash_vae(&own).unwrap();
+        std::fs::remove_file(folder.path().join("d/config.json")).unwrap();
+        assert_eq!(hash_vae(&own).unwrap(), beside);
         let absent = hash_vae(&folder.path().join("none")).unwrap_err();
         assert!(absent.to_string().contains("none"), "{absent}");
         // What ends one file and begins the next is told apart.
