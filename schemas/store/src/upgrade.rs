@@ -121,6 +121,17 @@ mod tests {
         assert_eq!(store.canonical().await.unwrap(), rows);
     }
 
+    /// What two that open an earlier table at once do to each other.
+    #[tokio::test]
+    async fn the_second_to_write_the_same_metadata_is_told_to_look_again() {
+        let (table, ..) = old_table().await;
+        let mut first = table.store.latest_clips().await.unwrap();
+        let mut second = table.store.latest_clips().await.unwrap();
+        first.update_metadata([(SCHEMA, "2")]).await.unwrap();
+        let error = second.update_metadata([(SCHEMA, "2")]).await.unwrap_err();
+        assert!(is_conflict(&error), "{error}");
+    }
+
     #[tokio::test]
     async fn a_later_table_is_refused() {
         let (table, ..) = old_table().await;
