@@ -47,6 +47,16 @@ pub enum GenerateError {
         /// The places that were looked at.
         wanted: String,
     },
+    /// A folder as `curate train` writes it has lost its card.
+    #[error(
+        "{folder:?} has no `model.json`, which says what its transformer predicts and which text \
+         encoder it listens to: copy it from the folder that `curate train` wrote, `model` in that of \
+         the run"
+    )]
+    NoCard {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The parts of a model do not belong together.
     #[error("the parts of the model do not fit: {problem}")]
     Unfit {
@@ -76,7 +86,8 @@ pub enum GenerateError {
     },
     /// A checkpoint has layers that its configuration does not speak of.
     #[error(
-        "{path:?} has {count} tensors of layers that its configuration does not have, {names} among them:          the {part} would run without them; it needs the configuration that it was trained with"
+        "{path:?} has {count} tensors of layers that its configuration does not have, {names} among them: \
+         the {part} would run without them; it needs the configuration that it was trained with"
     )]
     Unused {
         /// The checkpoint.

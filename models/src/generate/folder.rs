@@ -10,8 +10,8 @@
 //!
 //! and that of the published pipelines: `transformer/`, `vae/`, `text_encoder/`, `tokenizer/`, each
 //! with a `config.json` beside its weights. Parts may be mixed: a fine-tuned `transformer.safetensors`
-//! in a published folder takes the place of the published one. Without a `model.json`, a folder is
-//! taken for a published EasyAnimate V3.
+//! in a published folder takes the place of the published one. Without a `model.json`, a folder with a
+//! published part is taken for EasyAnimate V3; one without has lost its card.
 //!
 //! Decided against one file for everything: a VAE and a text encoder are shared by many transformers,
 //! and links to their files cost nothing.
@@ -78,8 +78,10 @@ impl ModelFolder {
         let card = root.join(CARD);
         let card = if card.is_file() {
             ModelCard::open(&card)?
-        } else {
+        } else if [&transformer.0, &vae.0].iter().any(|path| path.parent() != Some(root)) {
             ModelCard::published(&transformer.1)
+        } else {
+            return Err(GenerateError::NoCard { folder: root.to_owned() });
         };
         Ok(Self { root: root.to_owned(), card, transformer, vae })
     }
@@ -373,6 +375,9 @@ mod tests {
             fs::write(&path, text).unwrap();
             ModelFolder::open(folder.path()).unwrap_err().to_string()
         };
+        fs::remove_file(&path).unwrap();
+        let text = ModelFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(text.contains("no `model.json`") && text.contains("curate train"), "{text}");
         let text = failed(&card.to_json().replace("\"fps\"", "\"speed\""));
         assert!(text.contains("model.json") && text.contains("`speed`"), "{text}");
         let text = failed(&card.to_json().replace("\"frames\": 16", "\"frames\": 0"));
