@@ -355,7 +355,7 @@ pub(crate) enum Synth {
         #[arg(long, default_value_t = 64)]
         size: u32,
         /// Frames of a clip.
-        #[arg(long, default_value_t = 24)]
+        #[arg(long, default_value_t = 16)]
         frames: u32,
         /// Frames per second.
         #[arg(long, default_value_t = 8)]

@@ -89,7 +89,7 @@ fn a_run_keeps_every_clip_with_its_own_caption() {
         assert_eq!(text(clip, "status"), "kept", "{clip}");
         assert_eq!(text(clip, "caption"), text(&row, "caption"));
         assert_eq!(text(clip, "caption_model"), "source");
-        assert_eq!(clip["num_frames"], 24, "{clip}");
+        assert_eq!(clip["num_frames"], 16, "{clip}");
         let extra: Value = serde_json::from_str(text(clip, "extra")).unwrap();
         for key in ["color", "direction", "shape", "speed"] {
             assert_eq!(extra[key], row[key], "{clip}");

@@ -106,14 +106,14 @@ words! {
 }
 
 words! {
-    /// What is behind: muted and neither dark nor bright.
+    /// What is behind: darker than all that moves, so that every shape stands out in the same way.
     Background {
         /// Neutral.
-        Grey = "grey",
+        Charcoal = "charcoal",
         /// A little red.
         Brown = "brown",
         /// A little blue.
-        Slate = "slate",
+        Navy = "navy",
         /// A little green.
         Olive = "olive",
     }
@@ -141,10 +141,10 @@ impl Background {
     #[must_use]
     pub const fn rgb(self) -> [u8; 3] {
         match self {
-            Self::Grey => [96, 96, 96],
-            Self::Brown => [98, 82, 72],
-            Self::Slate => [74, 86, 102],
-            Self::Olive => [84, 92, 70],
+            Self::Charcoal => [46, 46, 46],
+            Self::Brown => [52, 38, 30],
+            Self::Navy => [28, 38, 62],
+            Self::Olive => [42, 48, 26],
         }
     }
 }
