@@ -46,6 +46,9 @@ pub(crate) struct EncodeArgs {
     /// Tokens that a caption is cut to [default: as the run's file says, else 64 for MiniLM, 120 else].
     #[arg(long)]
     tokens: Option<usize>,
+    /// Layers of the text encoder that a caption goes through [default: as the run's file says, else all].
+    #[arg(long)]
+    layers: Option<usize>,
     #[command(flatten)]
     data: DataArgs,
     /// Where the networks run: `cpu`, `cuda` or `cuda:1`.
@@ -74,8 +77,11 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let place = Place::parse(&args.device, &args.dtype).map_err(wrong)?;
     let vae = args.vae.as_deref().map(|path| Vae::open(path, &place.device)).transpose();
     let vae = vae.map_err(wrong)?;
-    let tokens = args.tokens.or_else(|| args.recipe.as_deref().and_then(tokens_of));
-    let text = args.text.as_deref().map(|word| open_text(word, tokens, &place)).transpose()?;
+    let of_recipe = |key| args.recipe.as_deref().and_then(|recipe| text_number(recipe, key));
+    let tokens = args.tokens.or_else(|| of_recipe("tokens"));
+    let layers = args.layers.or_else(|| of_recipe("layers"));
+    let open = |word| open_text(word, (tokens, layers), &place);
+    let text = args.text.as_deref().map(open).transpose()?;
 
     let store = runtime.block_on(Store::open(&args.out))?;
     let rows = TableRows::open(&config, None, runtime).map_err(usage)?;
@@ -101,11 +107,11 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     Ok(report(&encoded, args, started))
 }
 
-/// What the file of a training run says under `model.text.tokens`.
-fn tokens_of(recipe: &Path) -> Option<usize> {
+/// What the file of a training run says under `model.text`.
+fn text_number(recipe: &Path, key: &str) -> Option<usize> {
     let file: toml::Table = toml::from_str(&std::fs::read_to_string(recipe).ok()?).ok()?;
-    let tokens = file.get("model")?.get("text")?.get("tokens")?.as_integer()?;
-    usize::try_from(tokens).ok()
+    let number = file.get("model")?.get("text")?.get(key)?.as_integer()?;
+    usize::try_from(number).ok()
 }
 
 /// An error of a file that the user named.
@@ -122,7 +128,11 @@ fn wrong(error: impl std::error::Error) -> anyhow::Error {
     UsageError(words).into()
 }
 
-fn open_text(word: &str, tokens: Option<usize>, place: &Place) -> anyhow::Result<Text> {
+fn open_text(
+    word: &str,
+    (tokens, layers): (Option<usize>, Option<usize>),
+    place: &Place,
+) -> anyhow::Result<Text> {
     let files = if Path::new(word).is_dir() {
         TextFiles::find(Path::new(word)).map_err(wrong)?
     } else {
@@ -143,6 +153,7 @@ fn open_text(word: &str, tokens: Option<usize>, place: &Place) -> anyhow::Result
         device: place.device.clone(),
         dtype: place.dtype,
         tokens: tokens.unwrap_or(usual),
+        layers,
     };
     Text::open(&files, &options).map_err(wrong)
 }

@@ -59,6 +59,28 @@ fn captions_are_cleaned_and_do_not_see_each_other() {
     assert!(gap.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
 }
 
+/// Without layers a word has the vector of its place, whatever stands beside it; with them it has not.
+#[test]
+fn layers_can_be_left_out() {
+    let files = TextFiles::find(&fixtures().join("bert")).unwrap();
+    let of = |layers| {
+        let options = TextOptions { tokens: texts().0, layers, ..TextOptions::default() };
+        TextEncoder::open(&files, &options)
+    };
+    let gap = |layers| {
+        let texts = ["two dogs run", "two dogs sleep"];
+        let tokens = of(layers).unwrap().encode(&texts).unwrap().tokens;
+        // The mark at the beginning, and the first word.
+        let begins = tokens.narrow(1, 0, 2).unwrap();
+        let apart = (begins.get(0).unwrap() - begins.get(1).unwrap()).unwrap();
+        apart.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    assert_eq!(gap(Some(0)), 0.0);
+    assert!(gap(Some(1)) > 1e-4 && gap(None) > 1e-4);
+    let text = of(Some(1000)).unwrap_err().to_string();
+    assert!(text.contains("`layers` is 1000, it has"), "{text}");
+}
+
 #[test]
 fn mistakes_are_named() {
     let folder = tempfile::TempDir::new().unwrap();

@@ -15,7 +15,7 @@ pub(super) struct BertConfig {
     pub(super) vocab_size: usize,
     pub(super) hidden_size: usize,
     intermediate_size: usize,
-    num_hidden_layers: usize,
+    pub(super) num_hidden_layers: usize,
     num_attention_heads: usize,
     pub(super) max_position_embeddings: usize,
     type_vocab_size: usize,

@@ -91,11 +91,14 @@ pub struct TextOptions {
     pub dtype: DType,
     /// Tokens per text; longer texts are cut.
     pub tokens: usize,
+    /// How many of the encoder's layers a text goes through; `None`: all, 0: words have the vectors
+    /// of the table, whatever stands beside them.
+    pub layers: Option<usize>,
 }
 
 impl Default for TextOptions {
     fn default() -> Self {
-        Self { device: Device::Cpu, dtype: DType::F32, tokens: TEXT_TOKENS }
+        Self { device: Device::Cpu, dtype: DType::F32, tokens: TEXT_TOKENS, layers: None }
     }
 }
 
@@ -141,12 +144,15 @@ impl TextEncoder {
         params.set_role("*", Role::Frozen);
         let (network, vocabulary) = match kind {
             "t5" => {
-                let config: T5Config = read(path, config.clone(), T5Config::problem)?;
+                let mut config: T5Config = read(path, config.clone(), T5Config::problem)?;
+                config.num_layers = first(options.layers, config.num_layers).map_err(wrong)?;
                 let network = params.build(|scope| T5::new(scope, &config))?;
                 (Network::T5(network), config.vocab_size)
             }
             "bert" => {
-                let config: BertConfig = read(path, config.clone(), BertConfig::problem)?;
+                let mut config: BertConfig = read(path, config.clone(), BertConfig::problem)?;
+                config.num_hidden_layers =
+                    first(options.layers, config.num_hidden_layers).map_err(wrong)?;
                 let most = config.max_position_embeddings;
                 if options.tokens > most {
                     return Err(wrong(format!(
@@ -186,6 +192,14 @@ impl TextEncoder {
             Network::Bert(network) => network.forward(&ids, &mask)?,
         };
         Ok(Encoded { tokens, mask })
+    }
+}
+
+/// How many layers are used of those that there are.
+fn first(layers: Option<usize>, known: usize) -> Result<usize, String> {
+    match layers {
+        Some(layers) if layers > known => Err(format!("`layers` is {layers}, it has {known}")),
+        layers => Ok(layers.unwrap_or(known)),
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct T5Config {
     pub(super) d_model: usize,
     d_kv: usize,
     d_ff: usize,
-    num_layers: usize,
+    pub(super) num_layers: usize,
     num_heads: usize,
     relative_attention_num_buckets: usize,
     #[serde(default = "usual_distance")]

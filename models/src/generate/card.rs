@@ -80,6 +80,10 @@ pub struct TextSpec {
     pub encoder: TextSource,
     /// Tokens per caption: longer ones are cut, shorter ones padded.
     pub tokens: usize,
+    /// Layers of the encoder that are used, if not all: a network that is trained from scratch on few
+    /// captions hears a word sooner when its neighbours do not colour it, which 0 sees to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
 }
 
 /// Where a text encoder's files are.
@@ -100,10 +104,19 @@ impl TextSpec {
     /// sentence or two.
     const MINILM_TOKENS: usize = 64;
 
+    /// T5 as in the published folders.
+    fn published() -> Self {
+        Self { encoder: TextSource::Folder(".".to_owned()), tokens: TEXT_TOKENS, layers: None }
+    }
+
     /// MiniLM, from the hub.
     #[must_use]
     pub fn minilm() -> Self {
-        Self { encoder: TextSource::Hub(Self::MINILM.to_owned()), tokens: Self::MINILM_TOKENS }
+        Self {
+            encoder: TextSource::Hub(Self::MINILM.to_owned()),
+            tokens: Self::MINILM_TOKENS,
+            layers: None,
+        }
     }
 }
 
@@ -161,7 +174,7 @@ impl ModelCard {
     pub fn preset(config: &Config) -> Self {
         let text = match config.caption_channels {
             // T5's are too many to hold beside a preset: they come with the published folder.
-            4096 => TextSpec { encoder: TextSource::Folder(".".to_owned()), tokens: TEXT_TOKENS },
+            4096 => TextSpec::published(),
             _ => TextSpec::minilm(),
         };
         Self { text, frames: 16, ..Self::published(config) }
@@ -178,7 +191,7 @@ impl ModelCard {
             prediction: Prediction::Epsilon,
             variance: if is_learned { Variance::LearnedRange } else { Variance::Fixed },
             schedule: ScheduleSpec::default(),
-            text: TextSpec { encoder: TextSource::Folder(".".to_owned()), tokens: TEXT_TOKENS },
+            text: TextSpec::published(),
             frames: if config.motion.is_some() { 144 } else { 1 },
             width: side,
             height: side,

@@ -174,6 +174,7 @@ impl Generator {
             device: place.device.clone(),
             dtype: place.dtype,
             tokens: blueprint.card.text.tokens,
+            layers: blueprint.card.text.layers,
         };
         let text = TextEncoder::open(files, &options)?;
         let made = Self::over(blueprint.card, transformer, vae, text, place)?;

@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use curate_models::{
     dit::Transformer3d,
     encoders::{TextEncoder, TextOptions},
-    generate::{Generator, ModelFolder, Place, Settings},
+    generate::{Generator, ModelFolder, Place, Settings, TextSpec},
     lora::Format,
 };
 use curate_ops::{Gradients, Rng, on_deep_stack};
@@ -56,7 +56,8 @@ fn run(
     let device = around.device;
     // --- the network, what stands around it, and its optimiser
     let parts = Parts::find(config, around.hub)?;
-    let (vae_hash, text_hash) = (hash_vae(&parts.vae_path)?, hash_text_encoder(&parts.text_files)?);
+    let (vae_hash, text_hash) =
+        (hash_vae(&parts.vae_path)?, hash_text_encoder(&parts.text_files, parts.card.text.layers)?);
     let from = parts.checkpoint.as_deref().map(hash_vae).transpose()?;
     let made_of = json!({ "vae": vae_hash, "text": text_hash, "from": from });
     let folder = RunFolder::open(&config.out, config, (&made_of, &FREE))?;
@@ -245,7 +246,8 @@ fn preview_generator(
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,
     };
-    let options = TextOptions { device: device.clone(), dtype, tokens: parts.card.text.tokens };
+    let TextSpec { tokens, layers, .. } = parts.card.text;
+    let options = TextOptions { device: device.clone(), dtype, tokens, layers };
     let text = TextEncoder::open(&parts.text_files, &options)?;
     let frozen = match trainee.frozen.take() {
         Some(frozen) => frozen,

@@ -53,14 +53,18 @@ fn has_own_config(checkpoint: &Path) -> bool {
         || SliceVae::stored_config(&weights).is_ok_and(|config| config.is_some())
 }
 
-/// The name of a text encoder: of its configuration, weights and vocabulary.
+/// The name of a text encoder: of its configuration, weights and vocabulary, and of how many of its layers
+/// are used where that is not all.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn hash_text_encoder(files: &TextFiles) -> Result<String, DataError> {
+pub fn hash_text_encoder(files: &TextFiles, layers: Option<usize>) -> Result<String, DataError> {
     let mut hasher = blake3::Hasher::new();
     for file in [&files.config, &files.weights, &files.tokenizer] {
         feed(&mut hasher, file)?;
+    }
+    if let Some(layers) = layers {
+        hasher.update(&(layers as u64).to_le_bytes());
     }
     Ok(name(&hasher))
 }
@@ -111,7 +115,10 @@ mod tests {
             weights: write("t/w", b),
             tokenizer: write("t/t", b"t"),
         };
-        let first = hash_text_encoder(&files(b"ab", b"c")).unwrap();
-        assert_ne!(hash_text_encoder(&files(b"a", b"bc")).unwrap(), first);
+        let first = hash_text_encoder(&files(b"ab", b"c"), None).unwrap();
+        assert_ne!(hash_text_encoder(&files(b"a", b"bc"), None).unwrap(), first);
+        let of = |layers| hash_text_encoder(&files(b"ab", b"c"), layers).unwrap();
+        assert_eq!(of(None), first);
+        assert!(of(Some(0)) != first && of(Some(1)) != of(Some(0)));
     }
 }

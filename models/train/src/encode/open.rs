@@ -66,6 +66,7 @@ impl Text {
     /// When a file cannot be read or does not fit the others.
     pub fn open(files: &TextFiles, options: &TextOptions) -> Result<Self, TrainError> {
         let network = TextEncoder::open(files, options)?;
-        Ok(Self { network, hash: hash_text_encoder(files)?, tokens: options.tokens })
+        let hash = hash_text_encoder(files, options.layers)?;
+        Ok(Self { network, hash, tokens: options.tokens })
     }
 }
