@@ -32,7 +32,7 @@ def table(curate, folder, videos, form):
 
 
 def load(curate, out, epochs):
-    """Frames that the loader delivers in a second, and the share of the time it was waited for."""
+    """Frames and samples that the loader delivers in a second."""
     count = rows(curate, out, "select count(*) as n from clips where status = 'kept'")[0]["n"]
     text = subprocess.run(
         [curate, "buckets", out, "--for", "vae", "--size", str(SIZE), "--frames", str(FRAMES),

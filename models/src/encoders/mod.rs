@@ -145,14 +145,15 @@ impl TextEncoder {
         let (network, vocabulary) = match kind {
             "t5" => {
                 let mut config: T5Config = read(path, config.clone(), T5Config::problem)?;
-                config.num_layers = first(options.layers, config.num_layers).map_err(wrong)?;
+                config.num_layers =
+                    used_layers(options.layers, config.num_layers).map_err(wrong)?;
                 let network = params.build(|scope| T5::new(scope, &config))?;
                 (Network::T5(network), config.vocab_size)
             }
             "bert" => {
                 let mut config: BertConfig = read(path, config.clone(), BertConfig::problem)?;
                 config.num_hidden_layers =
-                    first(options.layers, config.num_hidden_layers).map_err(wrong)?;
+                    used_layers(options.layers, config.num_hidden_layers).map_err(wrong)?;
                 let most = config.max_position_embeddings;
                 if options.tokens > most {
                     return Err(wrong(format!(
@@ -196,7 +197,7 @@ impl TextEncoder {
 }
 
 /// How many layers are used of those that there are.
-fn first(layers: Option<usize>, known: usize) -> Result<usize, String> {
+fn used_layers(layers: Option<usize>, known: usize) -> Result<usize, String> {
     match layers {
         Some(layers) if layers > known => Err(format!("`layers` is {layers}, it has {known}")),
         layers => Ok(layers.unwrap_or(known)),

@@ -80,8 +80,8 @@ pub struct TextSpec {
     pub encoder: TextSource,
     /// Tokens per caption: longer ones are cut, shorter ones padded.
     pub tokens: usize,
-    /// Layers of the encoder that are used, if not all: a network that is trained from scratch on few
-    /// captions hears a word sooner when its neighbours do not colour it, which 0 sees to.
+    /// Layers of the encoder that are used, if not all. With 0 a word has the same vector at its place
+    /// whatever stands beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<usize>,
 }

@@ -182,7 +182,7 @@ pub(crate) fn one_of(column: &str, units: &[UnitId]) -> String {
     format!("{column} IN ({})", ids.join(","))
 }
 
-/// Whether another writer was faster, so that looking again helps. Every caller begins anew at the
+/// Whether another writer was faster, so that looking again helps. Who is told so begins anew at the
 /// latest version, which also mends what Lance calls incompatible: two that write the same key of
 /// the metadata.
 pub(crate) fn is_conflict(error: &lance::Error) -> bool {
