@@ -10,6 +10,7 @@ mod commands;
 mod copies;
 mod env;
 mod judges;
+mod opening;
 mod order;
 mod progress;
 mod recipe;

@@ -17,8 +17,10 @@ use std::{
 
 use curate_pipeline::{RunConfig, RunError, Sink, UnitResult};
 use curate_schemas::{Clip, Column, UnitId, UnitRow, columns as c};
-use curate_store::{Lease, Outcome, Receipt, Store, StoreError};
+use curate_store::{Lease, Outcome, Receipt, StoreError};
 use tokio::runtime::Handle;
+
+use crate::opening::{NoTable, Table};
 
 /// Video bytes read back at a time.
 const BATCH_BYTES: u64 = 16 << 20;
@@ -134,14 +136,27 @@ impl Cadence {
     }
 }
 
+/// Why units cannot be committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SinkError {
+    /// There is no table.
+    #[error(transparent)]
+    Table(#[from] NoTable),
+    /// The table cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Commits whole units to the table.
 pub(crate) struct TableSink<'a> {
-    store: &'a Store,
+    table: &'a Table,
     lease: &'a Lease,
     runtime: Handle,
     cadence: Cadence,
     open: HashMap<u64, Spooled>,
     ready: Vec<Arc<Ready>>,
+    /// Whether the table is known to be there.
+    is_checked: bool,
     /// Commits made.
     pub(crate) commits: u64,
     /// Units that another process had committed first.
@@ -150,35 +165,37 @@ pub(crate) struct TableSink<'a> {
 
 impl<'a> TableSink<'a> {
     pub(crate) fn new(
-        store: &'a Store,
+        table: &'a Table,
         lease: &'a Lease,
         runtime: Handle,
         run: &RunConfig,
     ) -> Self {
         Self {
-            store,
+            table,
             lease,
             runtime,
             cadence: Cadence::new(run),
             open: HashMap::new(),
             ready: Vec::new(),
+            is_checked: false,
             commits: 0,
             duplicates: 0,
         }
     }
 
     /// Commits everything that is whole. Units that others committed meanwhile are left to them.
-    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn commit(&mut self) -> Result<(), SinkError> {
         self.cadence.committed();
+        let store = self.table.store()?;
         let mut units = std::mem::take(&mut self.ready);
         while !units.is_empty() {
             let rows: Vec<UnitRow> = units.iter().map(|unit| unit.row.clone()).collect();
             let batches =
                 Batches::new(units.iter().map(|unit| Arc::clone(&unit.spooled)).collect());
             let outcome = self.runtime.block_on(async {
-                let staged = self.store.stage(self.lease, batches).await?;
+                let staged = store.stage(self.lease, batches).await?;
                 let receipt = Receipt::write(self.lease, rows, staged)?;
-                self.store.finish(receipt).await
+                store.finish(receipt).await
             })?;
             match outcome {
                 Outcome::Committed { .. } => {
@@ -217,6 +234,11 @@ impl Sink for TableSink<'_> {
     }
 
     fn tick(&mut self) -> Result<(), RunError> {
+        // Nobody decodes for hours towards a table that cannot be.
+        if !self.is_checked && self.table.is_settled() {
+            self.table.store().map_err(RunError::sink)?;
+            self.is_checked = true;
+        }
         if self.cadence.is_due(self.ready.len()) {
             self.commit().map_err(RunError::sink)?;
         }

@@ -32,11 +32,12 @@ use clap_complete::Shell;
 use curate_store::Store;
 
 pub(crate) use self::{
-    buckets::BucketsArgs, encode::EncodeArgs, generate::GenerateArgs, train::Train,
+    buckets::BucketsArgs, encode::EncodeArgs, generate::GenerateArgs, run::Options, train::Train,
 };
 use crate::{
     Exit, UsageError,
     cli::{Args, Command},
+    opening,
     recipe::{Recipe, default_text},
 };
 
@@ -57,8 +58,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
                 let table = runtime.block_on(async {
                     anyhow::Ok(Store::open(&recipe.out).await?.meta().await?)
                 })?;
-                run::follow_order(&mut recipe, &table);
-                run::check_table(&recipe, &table)?;
+                opening::follow_order(&mut recipe, &table);
+                opening::check_table(&recipe, &table)?;
             }
             check(&recipe)
         }

@@ -13,16 +13,17 @@ use anyhow::Context as _;
 use curate_pipeline::{Order, Provenance, Report, Stop};
 use curate_schemas::{Micros, UnitId};
 use curate_stages::sources::{Listing, Sources};
-use curate_store::{CompactOptions, Lease, Store, StoreError, TableMeta};
+use curate_store::{CompactOptions, Store};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
 
 use super::{fill::Filling, report::run_ended};
 use crate::{
-    Exit, UsageError, backfill,
+    Exit, backfill,
     cli::JudgeBy,
     copies::{self, Settled},
+    opening::Opened,
     order,
     progress::{Progress, Total, say},
     recipe::Recipe,
@@ -110,14 +111,8 @@ pub(crate) fn execute(
         let sources = (recipe.sources_by_location()?, recipe.reading());
         order::by_cost(&mut recipe.plan, sources, &provenance, &stop)?;
     }
-    let (store, mut unfinished) = runtime.block_on(open_table(recipe, options))?;
-    let lease = runtime.block_on(Lease::acquire(&recipe.out, &run_id))?;
-    let (ledger, table) = runtime.block_on(async {
-        store.recover(Some(&lease)).await?;
-        Ok::<_, StoreError>((store.ledger().await?, store.meta().await?))
-    })?;
-    // They may have been moved by whoever had the table until now.
-    follow_judge(recipe, options.judge, &table)?;
+    let Opened { table, lease, ledger, mut unfinished } =
+        Opened::of(recipe, options, &run_id, runtime)?;
     let (recipe, plan) = (&*recipe, &recipe.plan);
     recipe.record(lease.dir().path())?;
 
@@ -140,7 +135,7 @@ pub(crate) fn execute(
     if options.backfill {
         let filling = Filling {
             recipe,
-            store: &store,
+            store: table.store()?,
             lease: &lease,
             scope,
             provenance: &provenance,
@@ -150,14 +145,19 @@ pub(crate) fn execute(
         };
         unfinished = filling.fill(&ledger)?;
     }
-    let forget = |unit: &UnitId| runtime.block_on(store.delete_units(std::slice::from_ref(unit)));
+    let forget = |unit: &UnitId| match table.store() {
+        Ok(store) => runtime.block_on(store.delete_units(std::slice::from_ref(unit))),
+        // No unit of a table that is being made was done before.
+        Err(_) => Ok(()),
+    };
     let mut done = Done::new(&ledger);
     if options.retry {
-        done.mark_bad(runtime.block_on(backfill::units_with_failed_clips(&store))?);
+        let failed = backfill::units_with_failed_clips(table.store()?);
+        done.mark_bad(runtime.block_on(failed)?);
     }
     let known = Known { done, forget: Some(&forget), retry: options.retry };
     let (units, listed) = Units::new(recipe.sources()?, known, scope, stop.clone(), &progress);
-    let mut sink = TableSink::new(&store, &lease, runtime.clone(), &plan.run);
+    let mut sink = TableSink::new(&table, &lease, runtime.clone(), &plan.run);
     let ran = curate_pipeline::run(plan, &provenance, units, &mut sink, &progress, &stop);
     progress.finish();
     // What is whole is committed even when the run ended with an error, but not when a person has
@@ -170,6 +170,8 @@ pub(crate) fn execute(
         "event": "run_ended", "commits": commits, "error": ran.as_ref().err().map(ToString::to_string),
         "report": ran.as_ref().ok().map(|report| run_ended(report, took_s)),
     }));
+    // Why there is no table says more than that nothing could be written.
+    let store = table.into_store()?;
     let report = ran?;
     committed?;
     let copies = if stop.is_now() {
@@ -211,58 +213,6 @@ async fn tidy(store: &Store, merging: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The table, and how many of its clips have failed or are not complete.
-async fn open_table(recipe: &mut Recipe, options: Options) -> anyhow::Result<(Store, u64)> {
-    let plan = &recipe.plan;
-    let meta = TableMeta::new(plan.split_id.clone(), plan.split.clone(), plan.judge.clone());
-    let (store, created) = match Store::create_or_open(&recipe.out, &meta).await {
-        // The folder cannot be made there: the recipe names the wrong place.
-        Err(error @ StoreError::Io { .. }) => {
-            let error = anyhow::Error::new(error);
-            return Err(UsageError(format!("[output] path: {error:#}")).into());
-        }
-        opened => opened?,
-    };
-    if created {
-        return Ok((store, 0));
-    }
-    let mut unfinished = 0;
-    let table = store.meta().await?;
-    check_split(recipe, &table)?;
-    follow_order(recipe, &table);
-    follow_judge(recipe, options.judge, &table)?;
-    if !options.backfill {
-        let needs = backfill::needs(&store, &recipe.plan).await?;
-        if needs.is_another_recipe(&recipe.plan, &table.judge) {
-            let words = backfill::refusal(&needs, &recipe.plan, &recipe.out);
-            return Err(UsageError(words).into());
-        }
-        if needs.clips > 0 {
-            say(&format!(
-                "{} clips have not been through every stage:\n{}\n\
-                 run with --backfill to fill them in, if their sources are still there",
-                needs.clips,
-                needs.describe(&recipe.plan)
-            ));
-        }
-        if table.judge != recipe.plan.judge {
-            store.set_judge(&recipe.plan.judge).await?;
-        }
-        unfinished = needs.clips + needs.failed;
-    }
-    Ok((store, unfinished))
-}
-
-/// Has the recipe judge as it is to: by the table's thresholds, by its own, or by its own if they
-/// are the table's.
-fn follow_judge(recipe: &mut Recipe, by: Option<JudgeBy>, table: &TableMeta) -> anyhow::Result<()> {
-    match by {
-        Some(JudgeBy::Table) => recipe.judge_by(&table.judge),
-        Some(JudgeBy::File) => Ok(()),
-        None => check_judge(recipe, table),
-    }
-}
-
 /// Adds up the sources' bytes beside the run, for the progress bar.
 fn count_sources(
     sources: Sources,
@@ -283,86 +233,6 @@ fn count_sources(
         }
     })?;
     Ok(())
-}
-
-/// An order that was found by measuring is the one that the table was made in.
-pub(crate) fn follow_order(recipe: &mut Recipe, table: &TableMeta) {
-    if recipe.plan.run.order == Order::Cost {
-        let stages = table.judge.as_array().map_or(&[][..], Vec::as_slice);
-        let kinds: Vec<&str> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
-        recipe.plan.reorder(&kinds);
-    }
-}
-
-/// A table is only written by the recipe that made it.
-pub(crate) fn check_table(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {
-    check_split(recipe, table)?;
-    check_judge(recipe, table)
-}
-
-/// The thresholds of stages that the table knows must be the table's. What a new stage would do is
-/// for a backfill.
-fn check_judge(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {
-    let stages = |judge: &serde_json::Value| judge.as_array().cloned().unwrap_or_default();
-    let known = stages(&table.judge);
-    let mut ours = stages(&recipe.plan.judge);
-    ours.retain(|stage| known.iter().any(|other| other["stage"] == stage["stage"]));
-    if known == ours {
-        return Ok(());
-    }
-    Err(UsageError(format!(
-        "the thresholds of this recipe are not those of {}:\n{}\n\
-         move the table's with `curate refilter`, set the recipe back, or judge new clips by the \
-         table (`--judge table`) or by the recipe (`--judge file`); rows that are there keep their \
-         verdict",
-        recipe.out.display(),
-        differences(&known, &ours)
-    ))
-    .into())
-}
-
-/// Where two lists of thresholds differ, a line for each.
-fn differences(table: &[serde_json::Value], recipe: &[serde_json::Value]) -> String {
-    let settings = |list: &[serde_json::Value], kind: &serde_json::Value| {
-        list.iter().find(|stage| stage["stage"] == *kind).map(|stage| stage["settings"].clone())
-    };
-    let mut lines = Vec::new();
-    for stage in table {
-        let (kind, ours) = (&stage["stage"], settings(recipe, &stage["stage"]));
-        let name = kind.as_str().unwrap_or_default();
-        let Some(ours) = ours else {
-            lines.push(format!("  the table is judged by {name}, which this recipe lacks"));
-            continue;
-        };
-        let theirs = &stage["settings"];
-        let keys =
-            [theirs, &ours].map(|settings| settings.as_object().cloned().unwrap_or_default());
-        let keys: std::collections::BTreeSet<String> = keys
-            .into_iter()
-            .flat_map(|settings| settings.into_iter().map(|(key, _)| key))
-            .collect();
-        lines.extend(keys.iter().filter(|key| theirs[*key] != ours[*key]).map(|key| {
-            format!("  {name}.{key}: the table {}, this recipe {}", theirs[key], ours[key])
-        }));
-    }
-    if lines.is_empty() {
-        lines.push("  the order of the stages, which decides who drops a clip".to_owned());
-    }
-    lines.join("\n")
-}
-
-fn check_split(recipe: &Recipe, table: &TableMeta) -> anyhow::Result<()> {
-    if table.split_id == recipe.plan.split_id {
-        return Ok(());
-    }
-    Err(UsageError(format!(
-        "{} was made by another recipe; its clips are other clips.\n  the table: {}\n  this recipe: {}\n\
-         choose another [output] path, or set the recipe back",
-        recipe.out.display(),
-        table.split,
-        recipe.plan.split
-    ))
-    .into())
 }
 
 /// The first Ctrl-C or SIGTERM drains the run; the second one leaves at once.
