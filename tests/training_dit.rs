@@ -1,12 +1,7 @@
 //! `curate train dit` and `curate train lora`: from clips to a model and adapters that `curate generate`
 //! uses, killed on the way, with one thread and with two, and what a wrong file says.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use curate_models::{
     Weights,
@@ -14,15 +9,18 @@ use curate_models::{
     params::Params,
     vae::{SliceVae, VaeConfig},
 };
-use curate_testing::{models, program, skip};
+use curate_testing::{models, skip};
 
-use crate::util::{CURATE, Folder, Said, curate, said};
+use crate::{
+    training::{train, train_with_kills},
+    util::{Folder, curate},
+};
 
 /// Steps of each run: some epochs of what is not held out.
-const STEPS: u64 = 6;
+const STEPS: u64 = 8;
 
 /// A table of sixteen clips with captions, and a VAE with random weights. `None`: no text encoder.
-fn set() -> Option<Folder> {
+pub(crate) fn set() -> Option<Folder> {
     let hub = models()?;
     if !hub.join("minilm-l6-v2/model.safetensors").exists() {
         skip("MiniLM", "`make test` fetches it");
@@ -61,11 +59,11 @@ fn logged(folder: &Folder, run: &str) -> Vec<serde_json::Value> {
 fn file(folder: &Folder, out: &str, model: &str, more: &str) -> String {
     let text = format!(
         "out = '{}'\nsteps = {STEPS}\nseed = 5\nheld_out = 0.5\n{more}\n\
-         checkpoint = {{ steps = 1 }}\nkeep = {{ last = 2 }}\n\
+         checkpoint = {{ steps = 2 }}\nkeep = {{ last = 2 }}\n\
          objective = {{ prediction = 'flow', variance = 'fixed' }}\n\
          data = {{ table = '{}', size = 64, frames = 8, batch = 3 }}\n\
          model = {{ {model}, fps = 8.0 }}\n\
-         measure = {{ every = {{ steps = 3 }}, prompts = ['a red circle moves left'] }}\n\
+         measure = {{ every = {{ steps = 4 }}, prompts = ['a red circle moves left'], images = ['a square'] }}\n\
          sampling = {{ sampler = 'flow-euler', steps = 2, guidance = 2.0 }}\n",
         folder.text(out),
         folder.text("table"),
@@ -80,34 +78,6 @@ fn preset(folder: &Folder) -> String {
     format!(
         "preset = 'tiny', layers = 2, in_channels = 4, out_channels = 4, sample_size = 8, vae = '{vae}'"
     )
-}
-
-fn train(kind: &str, path: &str, threads: u32) -> Said {
-    said(&command(kind, path, threads).output().unwrap())
-}
-
-fn command(kind: &str, path: &str, threads: u32) -> Command {
-    let mut command = program(CURATE);
-    command.args(["train", kind, path]).env("RAYON_NUM_THREADS", threads.to_string());
-    command
-}
-
-/// Runs a training and kills it (SIGKILL) after it has made each of these steps, then lets it end.
-fn train_with_kills(kind: &str, path: &str, log: &Path, kills: &[usize]) -> Said {
-    let steps_of = || std::fs::read_to_string(log).unwrap_or_default().lines().count();
-    for reached in kills {
-        let mut child = command(kind, path, 2);
-        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let began = Instant::now();
-        while steps_of() < *reached && child.try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < Duration::from_secs(120), "no step is made");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        assert!(child.try_wait().unwrap().is_none(), "the run was over too soon");
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    train(kind, path, 2)
 }
 
 /// Every file of the last checkpoint, byte by byte.
@@ -138,23 +108,28 @@ fn killed_runs_end_as_straight_ones_and_make_models_and_adapters() {
     let straight = train("dit", &file(&folder, "straight", &model, stage), 1);
     assert_eq!(straight.code, Some(0), "{}", straight.err);
     let path = file(&folder, "killed", &model, stage);
-    let log = folder.path("killed/metrics.jsonl");
-    let killed = train_with_kills("dit", &path, &log, &[1, 4]);
+    let steps = STEPS as usize;
+    let killed = train_with_kills(("dit", &path), &folder.path("killed"), (steps, 2));
     assert_eq!(killed.code, Some(0), "{}", killed.err);
-    assert!(killed.err.contains("goes on behind step"), "{}", killed.err);
     expect_equal(&folder.path("straight"), &folder.path("killed"));
     // What was cut off is not in the log twice, and what was measured is the same.
     let logs = ["straight", "killed"].map(|run| logged(&folder, run));
-    let steps: Vec<u64> = logs[1].iter().map(|point| point["step"].as_u64().unwrap()).collect();
-    assert_eq!(steps, (1..=STEPS).collect::<Vec<_>>());
+    let numbers: Vec<u64> = logs[1].iter().map(|point| point["step"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=STEPS).collect::<Vec<_>>());
     for (straight, killed) in logs[0].iter().zip(&logs[1]) {
         for name in ["loss", "grad_norm", "held_out_loss"] {
             assert_eq!(straight.get(name), killed.get(name), "{name} of step {}", killed["step"]);
         }
         let step = killed["step"].as_u64().unwrap();
-        assert_eq!(killed.get("held_out_loss").is_some(), step % 3 == 0, "{killed}");
+        assert_eq!(killed.get("held_out_loss").is_some(), step % 4 == 0, "{killed}");
     }
-    for made in ["samples/first-batch.jpg", "samples/step-0000000006.jpg", "model/model.json"] {
+    for made in [
+        "samples/first-batch.jpg",
+        "samples/step-0000000008.jpg",
+        "samples/step-0000000008-0.mp4",
+        "samples/step-0000000008-images.jpg",
+        "model/model.json",
+    ] {
         assert!(folder.path("killed").join(made).exists(), "no {made}");
     }
 
@@ -187,14 +162,46 @@ fn killed_runs_end_as_straight_ones_and_make_models_and_adapters() {
     assert_eq!(cached.code, Some(0), "{}", cached.err);
     assert!(!folder.path("cached/samples/first-batch.jpg").exists());
 
+    // What the model makes of each clip, held-out ones too; a clip's numbers are its own.
+    let path = folder.text("straight.toml");
+    let measured = curate(&["train", "losses", &path]);
+    assert_eq!(measured.code, Some(0), "{}", measured.err);
+    assert!(
+        measured.err.contains("losses of 16 clips written, by the model of step 8; 0 had"),
+        "{}",
+        measured.err
+    );
+    let sql = "select clip_id, loss, caption_gain, loss_key from clips order by clip_id";
+    let losses = folder.rows("table", sql);
+    let numbers: Vec<f64> = losses
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(1).unwrap().parse().unwrap())
+        .collect();
+    assert!(numbers.len() == 16 && numbers.iter().all(|loss| *loss > 0.0), "{losses}");
+    let again = curate(&["train", "losses", &path]);
+    assert!(
+        again.err.contains("losses of 0 clips written") && again.err.contains("16 had"),
+        "{}",
+        again.err
+    );
+    let first = losses.lines().nth(1).unwrap().split(',').next().unwrap();
+    let one = format!("clip_id = '{first}'");
+    let alone = curate(&["train", "losses", &path, "--times", "2", "--where", &one]);
+    assert!(alone.err.contains("losses of 1 clips written"), "{}", alone.err);
+    let back = curate(&["train", "losses", &path, "--where", &one]);
+    assert!(back.err.contains("losses of 1 clips written"), "{}", back.err);
+    assert_eq!(folder.rows("table", sql), losses, "measured alone as among others");
+    let other = curate(&["train", "losses", &file(&folder, "untrained", &model, "stage = 'full'")]);
+    assert!(other.code == Some(2) && other.err.contains("no checkpoint"), "{}", other.err);
+
     // Adapters beside the model, killed as well.
     let base = format!("from = '{}'", folder.text("straight/model"));
     let stage = "stage = 'lora'\nlora = { rank = 4, alpha = 4.0, dropout = 0.1 }\noptimizer = { learning_rate = 1e-2 }";
     let lora = train("lora", &file(&folder, "lora", &base, stage), 1);
     assert_eq!(lora.code, Some(0), "{}", lora.err);
     let path = file(&folder, "lora-killed", &base, stage);
-    let log = folder.path("lora-killed/metrics.jsonl");
-    let killed = train_with_kills("lora", &path, &log, &[2]);
+    let killed = train_with_kills(("lora", &path), &folder.path("lora-killed"), (steps, 1));
     assert_eq!(killed.code, Some(0), "{}", killed.err);
     let both = ["lora", "lora-killed"].map(|run| folder.path(run));
     let [a, b] = both.each_ref().map(|run| last_checkpoint(run));
@@ -235,6 +242,26 @@ fn wrong_files_are_told_all_their_mistakes() {
     assert!(stage.code == Some(2) && stage.err.contains("\"adapt-vae\""), "{}", stage.err);
     let lora = train("lora", &file(&folder, "lora", model, "stage = 'lora'"), 1);
     assert!(lora.code == Some(2) && lora.err.contains("`model.from`"), "{}", lora.err);
+    for (name, more, key) in [
+        ("timesteps", "timesteps = { name = 'uniform', mean = 9.0 }", "`timesteps"),
+        ("typo", "timesteps = { meen = 9.0 }", "meen"),
+        ("number", "timesteps = { mean = nan }", "`timesteps.mean`"),
+        (
+            "weights",
+            "objective = { weighting = { name = 'even', gamma = 5.0 } }",
+            "`objective.weighting",
+        ),
+        ("minutes", "checkpoint = { minutes = 1e300 }", "`checkpoint.minutes`"),
+    ] {
+        let text = std::fs::read_to_string(file(&folder, name, model, "stage = 'full'")).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        let word = more.split(' ').next().unwrap();
+        lines.retain(|line| !line.trim_start().starts_with(word));
+        let path = folder.path(&format!("{name}.toml"));
+        std::fs::write(&path, format!("{more}\n{}", lines.join("\n"))).unwrap();
+        let wrong = train("dit", path.to_str().unwrap(), 1);
+        assert!(wrong.code == Some(2) && wrong.err.contains(key), "{name}: {}", wrong.err);
+    }
     let absent = train("dit", &folder.text("none.toml"), 1);
     assert!(absent.code != Some(0) && absent.err.contains("none.toml"), "{}", absent.err);
 }

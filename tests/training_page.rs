@@ -21,7 +21,7 @@ fn the_page_on_training_runs_as_written() {
     }
     let page = std::fs::read_to_string(root().join("docs/training.md")).unwrap();
     let blocks = blocks(&page);
-    assert_eq!(blocks.len(), 6);
+    assert_eq!(blocks.len(), 7);
     let mut script = "set -euo pipefail\n".to_owned();
     for block in blocks {
         script.write_str(block).unwrap();
@@ -38,6 +38,8 @@ fn the_page_on_training_runs_as_written() {
         "vae/vae.safetensors",
         "dit/plots.html",
         "dit/samples/step-0000000003.jpg",
+        "dit/samples/step-0000000003-0.mp4",
+        "dit/samples/step-0000000003-images.jpg",
         "circle.mp4",
         "lora/peft/adapter_config.json",
         "adapted.mp4",

@@ -12,13 +12,15 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use curate_models::dit::Config;
+use curate_models::{dit::Config, hub::Hub};
 use curate_train::{
+    RunKind,
     data::{
         Batch, Bucket, DataConfig, DataError, Loader, Pixels, Rows, TableRows, Version, Wanted,
         estimate,
     },
     data_of_run,
+    dit::{DitTrainConfig, Parts},
 };
 use serde_json::{Value as Json, json};
 use tokio::runtime::Handle;
@@ -37,12 +39,13 @@ pub(crate) struct BucketsArgs {
     recipe: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
-    /// What is to be trained: a VAE needs no captions.
-    #[arg(long = "for", value_enum, default_value = "dit")]
-    trainer: Trainer,
-    /// The transformer for which batch sizes are estimated: `tiny`, `s` or `xl2`.
-    #[arg(long, default_value = "xl2")]
-    preset: String,
+    /// What is to be trained, a VAE needs no captions [default: what the file is for, else dit].
+    #[arg(long = "for", value_enum)]
+    trainer: Option<Trainer>,
+    /// The transformer for which batch sizes are estimated: `tiny`, `s` or `xl2` [default: the file's,
+    /// else xl2].
+    #[arg(long)]
+    preset: Option<String>,
     /// Read so many batches, and say how fast.
     #[arg(long, value_name = "BATCHES")]
     read: Option<u64>,
@@ -140,13 +143,59 @@ pub(crate) fn usage(error: DataError) -> anyhow::Error {
     }
 }
 
+/// What is to be trained.
+struct Aim {
+    /// The transformer, and what it is called.
+    network: (Config, String),
+    wanted: Wanted,
+}
+
+impl Aim {
+    /// As the options say, else as the run's file does.
+    fn of(args: &BucketsArgs) -> anyhow::Result<Self> {
+        let file = args.recipe.as_deref();
+        let text = file.map(std::fs::read_to_string).transpose()?.unwrap_or_default();
+        let kind = RunKind::of(&text);
+        let trainer = args.trainer.or(kind.map(|kind| match kind {
+            RunKind::Vae => Trainer::Vae,
+            RunKind::Dit => Trainer::Dit,
+        }));
+        let is_dit = trainer.unwrap_or(Trainer::Dit) == Trainer::Dit;
+        let mut wanted = Wanted { captions: is_dit, ..Wanted::default() };
+        let mut network = None;
+        if let Some(file) = file.filter(|_| is_dit && kind == Some(RunKind::Dit)) {
+            let hub = Hub::open(env::models_dir()?)?;
+            let found = DitTrainConfig::read(file).and_then(|run| {
+                let parts = Parts::find(&run, &hub)?;
+                Ok((parts.hashes()?.wanted(), parts.transformer))
+            });
+            match found {
+                Ok((of_run, transformer)) => {
+                    wanted = of_run;
+                    network = Some((transformer, "the file's network".to_owned()));
+                }
+                // What is named there may be trained first.
+                Err(error) => {
+                    let error = error.in_file(file);
+                    say(&format!("what is cached is not looked at: {error}"));
+                }
+            }
+        }
+        if let Some(name) = &args.preset {
+            let preset = Config::preset(name).map_err(|error| UsageError(error.to_string()))?;
+            network = Some((preset, format!("`{name}`")));
+        }
+        let network = network.unwrap_or_else(|| (Config::xl2(), "`xl2`".to_owned()));
+        Ok(Self { network, wanted })
+    }
+}
+
 pub(crate) fn run(args: &BucketsArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let config = args.data.config(&args.out, args.recipe.as_deref())?;
-    let preset = Config::preset(&args.preset).map_err(|error| UsageError(error.to_string()))?;
+    let Aim { network, wanted } = Aim::of(args)?;
     let rows = TableRows::open(&config, None, runtime).map_err(usage)?;
-    let wanted = Wanted { captions: args.trainer == Trainer::Dit, ..Wanted::default() };
     match args.read {
-        None => show(&Rows::look(&rows, &config, &wanted).map_err(usage)?, &preset, args),
+        None => show(&Rows::look(&rows, &config, &wanted).map_err(usage)?, &network, args),
         Some(batches) => {
             curate_media::init();
             let loader = Loader::open_for(Arc::new(rows), &config, &wanted, args.seed, None);
@@ -156,9 +205,13 @@ pub(crate) fn run(args: &BucketsArgs, runtime: &Handle) -> anyhow::Result<Exit> 
 }
 
 /// Prints the buckets, and what is in none.
-fn show(rows: &Rows, preset: &Config, args: &BucketsArgs) -> anyhow::Result<Exit> {
+fn show(
+    rows: &Rows,
+    (network, name): &(Config, String),
+    args: &BucketsArgs,
+) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
-    let sizes = |bucket: &Bucket| CARDS.map(|card| estimate::samples(preset, bucket, card));
+    let sizes = |bucket: &Bucket| CARDS.map(|card| estimate::samples(network, bucket, card));
     let counted = || rows.buckets.iter().zip(rows.members.iter().map(Vec::len));
     let unusable: u64 = rows.unusable.values().sum();
     if args.json {
@@ -168,28 +221,38 @@ fn show(rows: &Rows, preset: &Config, args: &BucketsArgs) -> anyhow::Result<Exit
                 json!({
                     "kind": kind(bucket), "height": bucket.height, "width": bucket.width,
                     "frames": bucket.frames, "rows": count, "tokens": bucket.tokens(),
+                    "has_latents": bucket.has_latents, "has_text": bucket.has_text,
                     "estimated_batch": { "24": small, "40": medium, "80": large },
                 })
             })
             .collect();
         let object = json!({
             "rows": rows.entries.len(), "buckets": buckets, "unusable": rows.unusable,
-            "preset": args.preset,
+            "network": name,
         });
         writeln!(out, "{object:#}")?;
     } else {
-        writeln!(out, "kind    height  width  frames     rows   tokens  batch at 24, 40, 80 GB")?;
+        writeln!(
+            out,
+            "kind    height  width  frames     rows   tokens  cached         batch at 24, 40, 80 GB"
+        )?;
         for (bucket, count) in counted() {
             let [small, medium, large] = sizes(bucket);
             writeln!(
                 out,
-                "{:<6} {:>7} {:>6} {:>7} {:>8} {:>8}  {small}, {medium}, {large}",
+                "{:<6} {:>7} {:>6} {:>7} {:>8} {:>8}  {:<13}  {small}, {medium}, {large}",
                 kind(bucket),
                 bucket.height,
                 bucket.width,
                 bucket.frames,
                 count,
-                bucket.tokens()
+                bucket.tokens(),
+                match (bucket.has_latents, bucket.has_text) {
+                    (true, true) => "latents, text",
+                    (true, false) => "latents",
+                    (false, true) => "text",
+                    (false, false) => "-",
+                }
             )?;
         }
         writeln!(out, "{} rows would be used", rows.entries.len())?;
@@ -197,9 +260,8 @@ fn show(rows: &Rows, preset: &Config, args: &BucketsArgs) -> anyhow::Result<Exit
             writeln!(out, "{count} would not: {why}")?;
         }
         say(&format!(
-            "batch sizes are estimates from tokens, for training all of `{}` in bf16 with gradient \
-             checkpointing; 0: weights and moments alone are more",
-            args.preset
+            "batch sizes are estimates from tokens, for training all of {name} in bf16 with gradient \
+             checkpointing; 0: weights and moments alone are more"
         ));
     }
     if rows.entries.is_empty() {
@@ -243,13 +305,14 @@ fn read_ahead(mut loader: Loader, batches: u64, args: &BucketsArgs) -> anyhow::R
         writeln!(
             out,
             "{} batches, {} samples of {} rows, up to epoch {}, in {seconds:.1} s: {:.1} samples/s, \
-             {:.0} frames/s{}",
+             {:.0} frames/s, {:.0}% of it waiting{}",
             report.batches,
             report.samples,
             report.rows,
             report.epoch,
             report.samples as f64 / seconds,
             frames as f64 / seconds,
+            100.0 * report.wait_share(),
             peak.map_or_else(String::new, |peak| format!("; peak memory {} MiB", peak >> 20))
         )?;
     }

@@ -1,33 +1,31 @@
 //! `curate encode`: latents and text embeddings into the table, so that training runs need not make them.
 
 use std::{
-    io::IsTerminal as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use clap::Args;
 use curate_models::{
     encoders::{TextFiles, TextOptions},
-    generate::{Place, TextSource, TextSpec, text_files},
+    generate::{ModelFolder, Place, TextSource, TextSpec, text_files},
     hub::Hub,
 };
 use curate_store::Store;
 use curate_train::{
     TrainError,
     data::TableRows,
-    encode::{Encoded, Encoding, Progress, Text, Vae, encode},
+    encode::{Encoded, Encoding, Text, Vae, encode},
     run::Stop,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 
-use super::buckets::{DataArgs, usage};
+use super::{
+    buckets::{DataArgs, usage},
+    columns::{Shown, tell_left_out},
+};
 use crate::{Exit, UsageError, env, progress::say, signals};
-
-/// Lines come at most this often when stderr is not a terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// What `curate encode` is told.
 #[derive(Debug, Args)]
@@ -77,9 +75,9 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let place = Place::parse(&args.device, &args.dtype).map_err(wrong)?;
     let vae = args.vae.as_deref().map(|path| Vae::open(path, &place.device)).transpose();
     let vae = vae.map_err(wrong)?;
-    let of_recipe = |key| args.recipe.as_deref().and_then(|recipe| text_number(recipe, key));
-    let tokens = args.tokens.or_else(|| of_recipe("tokens"));
-    let layers = args.layers.or_else(|| of_recipe("layers"));
+    let of_run = args.recipe.as_deref().map(text_of_run).transpose()?.flatten();
+    let tokens = args.tokens.or(of_run.as_ref().map(|text| text.tokens));
+    let layers = args.layers.or(of_run.and_then(|text| text.layers));
     let open = |word| open_text(word, (tokens, layers), &place);
     let text = args.text.as_deref().map(open).transpose()?;
 
@@ -107,11 +105,26 @@ pub(crate) fn run(args: &EncodeArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     Ok(report(&encoded, args, started))
 }
 
-/// What the file of a training run says under `model.text`.
-fn text_number(recipe: &Path, key: &str) -> Option<usize> {
-    let file: toml::Table = toml::from_str(&std::fs::read_to_string(recipe).ok()?).ok()?;
-    let number = file.get("model")?.get("text")?.get(key)?.as_integer()?;
-    usize::try_from(number).ok()
+/// The text encoder of a training run: what its file says under `model.text`, or the card of the model that
+/// it goes on from.
+fn text_of_run(recipe: &Path) -> anyhow::Result<Option<TextSpec>> {
+    let text = std::fs::read_to_string(recipe)?;
+    let file: toml::Table = toml::from_str(&text)?;
+    let Some(model) = file.get("model") else { return Ok(None) };
+    if let Some(text) = model.get("text") {
+        let spec = text
+            .clone()
+            .try_into()
+            .map_err(|error| UsageError(format!("{}: `model.text`: {error}", recipe.display())))?;
+        return Ok(Some(spec));
+    }
+    match model.get("from").and_then(toml::Value::as_str).map(Path::new) {
+        Some(from) if from.is_dir() => {
+            let folder = ModelFolder::open(from).map_err(wrong)?;
+            Ok(Some(folder.card().text.clone()))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// An error of a file that the user named.
@@ -158,47 +171,6 @@ fn open_text(
     Text::open(&files, &options).map_err(wrong)
 }
 
-/// A bar on a terminal, a line now and then elsewhere.
-struct Shown {
-    bar: ProgressBar,
-    what: &'static str,
-    last: Instant,
-}
-
-impl Shown {
-    fn new() -> Self {
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::new(0)
-        } else {
-            ProgressBar::hidden()
-        };
-        let template = "{elapsed_precise} [{bar:24}] {pos}/{len} {msg}, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        Self { bar, what: "", last: Instant::now() }
-    }
-
-    fn tell(&mut self, progress: Progress) {
-        let Progress { what, done, all } = progress;
-        if self.what != what {
-            self.what = what;
-            self.bar.reset();
-            self.bar.set_message(what);
-            self.bar.set_length(all);
-            say(&format!(
-                "{all} clips lack {}",
-                if what == "latents" { what } else { "embeddings" }
-            ));
-        }
-        self.bar.set_position(done);
-        if self.bar.is_hidden() && self.last.elapsed() >= LINE_EVERY {
-            self.last = Instant::now();
-            say(&format!("{what}: {done} of {all} clips"));
-        }
-    }
-}
-
 fn report(encoded: &Encoded, args: &EncodeArgs, started: Instant) -> Exit {
     let parts = [
         (args.vae.is_some(), "latents", encoded.latents, encoded.had_latents),
@@ -209,15 +181,7 @@ fn report(encoded: &Encoded, args: &EncodeArgs, started: Instant) -> Exit {
             say(&format!("{what} of {written} clips written; {had} had them"));
         }
     }
-    for (why, count) in &encoded.unusable {
-        say(&format!("{count} clips are left out: {why}"));
-    }
-    for (clip, reason) in encoded.failures.iter().take(20) {
-        say(&format!("clip {clip} cannot be encoded: {reason}"));
-    }
-    if encoded.failures.len() > 20 {
-        say(&format!("and {} others", encoded.failures.len() - 20));
-    }
+    tell_left_out(&encoded.unusable, &encoded.failures, "encoded");
     say(&format!("took {:.1} s", started.elapsed().as_secs_f64()));
     if encoded.is_stopped {
         say("stopped; run the same command again to go on");

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod clips;
+mod columns;
 mod cuts;
 mod diff;
 mod doctor;

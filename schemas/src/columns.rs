@@ -7,7 +7,7 @@
 use crate::column::{Kind, Micros, table};
 
 /// Version of the schema that a new table gets; each column says in which version it appeared.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Length of the embedding vector: CLIP ViT-L/14's joint space.
 pub const EMBEDDING_LEN: i32 = 768;
@@ -214,6 +214,16 @@ table! {
     /// How `text_tokens` were made: hash of the encoder, tokens a text is cut to, and for each caption
     /// its column, hash and number of tokens.
     TEXT_KEY: String = "text_key", Kind::Utf8, unit "JSON", by "encode", since 2;
+
+    /// What a trained transformer makes of the clip: its loss under the caption, mean over fixed times.
+    /// High where a clip is unlike what the model knows.
+    LOSS: f32 = "loss", Kind::F32, unit "", by "train losses", since 3;
+    /// How much larger the loss is without the caption, at the same times with the same noise. Low, or
+    /// below zero, where the caption does not tell the model what is to be seen.
+    CAPTION_GAIN: f32 = "caption_gain", Kind::F32, unit "", by "train losses", since 3;
+    /// How `loss` and `caption_gain` were measured: hash of model and settings, the model's step, how many
+    /// times, and the caption's hash.
+    LOSS_KEY: String = "loss_key", Kind::Utf8, unit "JSON", by "train losses", since 3;
 }
 
 /// Columns that differ between two runs over the same data, and so say nothing about it.

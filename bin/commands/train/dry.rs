@@ -5,12 +5,14 @@
 use curate_models::{dit::Config, hub::Hub};
 use curate_train::{
     TrainError,
-    data::{Bucket, estimate},
+    data::{Bucket, DataConfig, RowSource as _, Rows, TableRows, Wanted, estimate},
     dit::{DitTrainConfig, Parts},
-    vae::VaeTrainConfig,
+    vae::{VaeEstimate, VaeTrainConfig},
 };
 
-use crate::progress::say;
+use tokio::runtime::Handle;
+
+use crate::{Exit, progress::say};
 
 /// Cards for which batches are estimated, in GB.
 const CARDS: [u64; 3] = [24, 40, 80];
@@ -29,6 +31,18 @@ pub(super) fn vae(config: &VaeTrainConfig) -> Result<(), TrainError> {
         data.size,
         data.size
     ));
+    let estimate = VaeEstimate::of(&network, data.frames, data.size)?;
+    // Backward costs twice as much as forward; with `recompute` forward is run once more.
+    let passes = if config.recompute { 4.0 } else { 3.0 };
+    let clips = (data.batch as u64 * config.accumulate) as f64;
+    let fits = CARDS.map(|card| format!("{} on {card} GB", estimate.clips(card)));
+    say(&format!(
+        "about {:.1} million weights, {:.2e} FLOP a step; clips that fit a card at once in f32 without \
+         `recompute`, LPIPS and discriminators (estimate): {}",
+        estimate.weights as f64 / 1e6,
+        estimate.operations * passes * clips,
+        fits.join(", ")
+    ));
     let latents = network.latents(data.frames)?;
     let side = data.size / network.spatial_factor();
     let numbers = latents * side * side * network.latent_channels;
@@ -41,7 +55,7 @@ pub(super) fn vae(config: &VaeTrainConfig) -> Result<(), TrainError> {
 }
 
 /// Says what a run of the transformer is.
-pub(super) fn dit(config: &DitTrainConfig, hub: &Hub) -> Result<(), TrainError> {
+pub(super) fn dit(config: &DitTrainConfig, hub: &Hub) -> Result<Parts, TrainError> {
     let parts = Parts::find(config, hub)?;
     let (network, data) = (&parts.transformer, &config.data);
     let bucket = Bucket {
@@ -76,7 +90,29 @@ pub(super) fn dit(config: &DitTrainConfig, hub: &Hub) -> Result<(), TrainError> 
         "clips that fit a card at once, all weights trained in bf16 with checkpointing (estimate): {}",
         fits.join(", ")
     ));
-    Ok(())
+    for note in parts.notes(config) {
+        say(&note);
+    }
+    Ok(parts)
+}
+
+/// Says which rows a run would read.
+pub(super) fn rows(
+    data: &DataConfig,
+    wanted: &Wanted,
+    runtime: &Handle,
+) -> Result<Exit, TrainError> {
+    let table = TableRows::open(data, None, runtime)?;
+    let rows = Rows::read(&table, data, wanted)?;
+    let (latents, texts) = rows.cached();
+    say(&format!("{} clips of version {}", rows.entries.len(), table.version()));
+    if wanted.vae.is_some() {
+        say(&format!("of these, {latents} have cached latents and {texts} cached embeddings"));
+    }
+    for (why, count) in &rows.unusable {
+        say(&format!("{count} rows are left out: {why}"));
+    }
+    Ok(Exit::Complete)
 }
 
 /// Operations of a training step for one sample: products of matrices, forward once and backward

@@ -4,6 +4,7 @@
 //! saves and ends, a second one ends at once.
 
 mod dry;
+mod losses;
 mod plot;
 
 use std::{
@@ -15,7 +16,9 @@ use std::{
 use clap::{Args, Subcommand};
 use curate_models::{generate::Place, hub::Hub};
 use curate_train::{
-    Surroundings, TableFeeds, TrainError, dit,
+    Surroundings, TableFeeds, TrainError,
+    data::Wanted,
+    dit,
     run::{Ended, Observer, Point, Stop},
     vae,
 };
@@ -36,6 +39,9 @@ pub(crate) enum Train {
     Dit(RunArgs),
     /// Train low-rank adapters beside a transformer.
     Lora(RunArgs),
+    /// Measure what a trained transformer makes of each clip, and how much the caption helps: columns of the
+    /// table.
+    Losses(losses::LossArgs),
     /// Draw what a run logged: losses, rates, norms over steps.
     Plot {
         /// The run's folder.
@@ -64,6 +70,7 @@ pub(crate) fn run(command: &Train, runtime: &Handle) -> anyhow::Result<Exit> {
         Train::Vae(args) => train_vae(args, runtime),
         Train::Dit(args) => train_dit(args, false, runtime),
         Train::Lora(args) => train_dit(args, true, runtime),
+        Train::Losses(args) => losses::losses(args, runtime),
         Train::Plot { run, output } => plot::plot(run, output.as_deref()),
     }
 }
@@ -72,7 +79,7 @@ fn train_vae(args: &RunArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let config = vae::VaeTrainConfig::read(&args.file).map_err(usage)?;
     dry::vae(&config).map_err(usage)?;
     if args.dry_run {
-        return Ok(Exit::Complete);
+        return dry::rows(&config.data, &Wanted::default(), runtime).map_err(usage);
     }
     let (place, hub, stop) =
         (place(&args.device)?, Hub::open(env::models_dir()?)?, Stop::of(signals::stop_flag()?));
@@ -95,9 +102,11 @@ fn train_dit(args: &RunArgs, is_lora: bool, runtime: &Handle) -> anyhow::Result<
         return Err(UsageError(words).into());
     }
     let hub = Hub::open(env::models_dir()?)?;
-    dry::dit(&config, &hub).map_err(usage)?;
+    let in_file = |error: TrainError| usage(error.in_file(&args.file));
+    let parts = dry::dit(&config, &hub).map_err(in_file)?;
     if args.dry_run {
-        return Ok(Exit::Complete);
+        let wanted = parts.hashes().map_err(usage)?.wanted();
+        return dry::rows(&config.data, &wanted, runtime).map_err(usage);
     }
     let (place, stop) = (place(&args.device)?, Stop::of(signals::stop_flag()?));
     curate_media::keep_memory();
@@ -137,7 +146,7 @@ fn ending(
     file: &Path,
 ) -> anyhow::Result<Exit> {
     watcher.bar.finish_and_clear();
-    let ended = ended.map_err(usage)?;
+    let ended = ended.map_err(|error| usage(error.in_file(file)))?;
     let peak = env::peak_memory()
         .map_or_else(String::new, |bytes| format!(", peak memory {}", HumanBytes(bytes)));
     let time = HumanDuration(watcher.began.elapsed());
@@ -153,7 +162,9 @@ fn ending(
         }
         Ended::Stopped(step) => {
             let again = file.display();
-            say(&format!("stopped after step {step}{peak}; the same command with {again} goes on"));
+            say(&format!(
+                "stopped{peak}; the same command with {again} goes on behind step {step}"
+            ));
             Ok(Exit::Stopped)
         }
     }

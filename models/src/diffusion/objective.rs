@@ -49,13 +49,13 @@ pub enum Variance {
     LearnedRange,
 }
 
-/// How much the squared error of a sample counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
+/// How much the squared error of a sample counts. Kinds without settings have braces, so that settings of
+/// another kind are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Weighting {
     /// All the same, as published.
-    #[default]
-    Even,
+    Even {},
     /// min(snr, gamma) / snr for the noise, min(snr, gamma) / (snr + 1) for v (Hang et al.,
     /// "Efficient diffusion training via min-SNR weighting strategy", arXiv 2303.09556).
     MinSnr {
@@ -64,7 +64,13 @@ pub enum Weighting {
     },
     /// EasyAnimate's and PixArt's `--snr_loss`: up to and with step 249 the error is that of the
     /// reconstructed x0, above it that of the noise.
-    SnrSwitch,
+    SnrSwitch {},
+}
+
+impl Default for Weighting {
+    fn default() -> Self {
+        Self::Even {}
+    }
 }
 
 /// The last step at which [`Weighting::SnrSwitch`] looks at x0.
@@ -115,7 +121,7 @@ impl Objective {
         let option = match (self.prediction, self.variance, self.weighting) {
             (Prediction::Flow, Variance::LearnedRange, _) => "a learned variance",
             (Prediction::Flow, _, Weighting::MinSnr { .. }) => "min-SNR weighting",
-            (Prediction::Flow | Prediction::Velocity, _, Weighting::SnrSwitch) => "`snr-switch`",
+            (Prediction::Flow | Prediction::Velocity, _, Weighting::SnrSwitch {}) => "`snr-switch`",
             _ => return Ok(()),
         };
         Err(DiffusionError::Meaningless { option, prediction })
@@ -228,7 +234,7 @@ impl Objective {
         match (self.weighting, self.prediction) {
             (Weighting::MinSnr { gamma }, Prediction::Epsilon) => snr.min(gamma) / snr,
             (Weighting::MinSnr { gamma }, Prediction::Velocity) => snr.min(gamma) / (snr + 1.0),
-            (Weighting::SnrSwitch, _) if step <= SWITCH_STEP => snr.recip(),
+            (Weighting::SnrSwitch {}, _) if step <= SWITCH_STEP => snr.recip(),
             _ => 1.0,
         }
     }
@@ -338,10 +344,10 @@ mod tests {
         assert!((of(Prediction::Epsilon, min_snr, 900) - 1.0).abs() < 1e-9);
         assert!((of(Prediction::Velocity, min_snr, 900) - late / (late + 1.0)).abs() < 1e-9);
         assert!(
-            (of(Prediction::Epsilon, Weighting::SnrSwitch, 249) - 1.0 / schedule.snr(249)).abs()
+            (of(Prediction::Epsilon, Weighting::SnrSwitch {}, 249) - 1.0 / schedule.snr(249)).abs()
                 < 1e-9
         );
-        assert!((of(Prediction::Epsilon, Weighting::SnrSwitch, 250) - 1.0).abs() < 1e-9);
+        assert!((of(Prediction::Epsilon, Weighting::SnrSwitch {}, 250) - 1.0).abs() < 1e-9);
     }
 
     /// The bound trains the variance and nothing else (arXiv 2102.09672, section 4).

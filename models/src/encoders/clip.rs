@@ -8,7 +8,10 @@
 //! Decided against the ONNX graph of the aesthetic scores: a generator on a GPU would then need a second
 //! runtime, and a second copy of the device's libraries, for one picture.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use candle_core::{DType, Device, Tensor};
 use curate_ops::{attention, layer_norm, linear, silu};
@@ -168,6 +171,14 @@ struct Layer {
     second: Pair,
 }
 
+/// A file of a folder, or of the `image_encoder` in it.
+fn find(folder: &Path, names: &[&str], what: &'static str) -> Result<PathBuf, EncoderError> {
+    let parts = [folder.join("image_encoder"), folder.to_owned()];
+    let places = parts.iter().flat_map(|part| names.iter().map(|name| part.join(name)));
+    let mut found = places.filter(|path| path.is_file());
+    found.next().ok_or_else(|| EncoderError::Absent { folder: folder.to_owned(), what })
+}
+
 impl ClipVision {
     /// Opens the tower of a folder: `config.json` and `model.safetensors` (or `pytorch_model.bin`), side
     /// by side or in `image_encoder`, as published pipelines have them.
@@ -175,17 +186,39 @@ impl ClipVision {
     /// # Errors
     /// When a file is not there, cannot be read, or is of another network.
     pub fn open(folder: &Path, device: &Device, dtype: DType) -> Result<Self, EncoderError> {
-        let find = |names: &[&str], what: &'static str| {
-            let parts = [folder.join("image_encoder"), folder.to_owned()];
-            let places = parts.iter().flat_map(|part| names.iter().map(|name| part.join(name)));
-            let mut found = places.filter(|path| path.is_file());
-            found.next().ok_or_else(|| EncoderError::Absent { folder: folder.to_owned(), what })
-        };
-        let config = ClipVisionConfig::open(&find(&["config.json"], "`config.json`")?)?;
-        let names = ["model.safetensors", "pytorch_model.bin"];
-        let weights = find(&names, "`model.safetensors` in one file")?;
-        let weights = Weights::open(&weights).map_err(ParamsError::from)?;
+        let config = ClipVisionConfig::open(&find(folder, &["config.json"], "`config.json`")?)?;
+        let weights = Weights::open(&Self::weights(folder)?).map_err(ParamsError::from)?;
         Self::from_weights(weights, &config, device, dtype)
+    }
+
+    /// The file of the tower's weights in such a folder.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn weights(folder: &Path) -> Result<PathBuf, EncoderError> {
+        let names = ["model.safetensors", "pytorch_model.bin"];
+        find(folder, &names, "`model.safetensors` in one file")
+    }
+
+    /// Copies a tower's files into the `image_encoder` of a model's folder, unless it has them.
+    ///
+    /// # Errors
+    /// When a file is not there or cannot be written.
+    pub fn copy(folder: &Path, model: &Path) -> Result<(), EncoderError> {
+        let target = model.join("image_encoder");
+        let weights = Self::weights(folder)?;
+        for file in [find(folder, &["config.json"], "`config.json`")?, weights] {
+            let path = target.join(file.file_name().unwrap_or_default());
+            if path.is_file() {
+                continue;
+            }
+            let part = path.with_extension("part");
+            let copied = fs::create_dir_all(&target)
+                .and_then(|()| fs::copy(&file, &part))
+                .and_then(|_| fs::rename(&part, &path));
+            copied.map_err(|source| EncoderError::Read { path, source })?;
+        }
+        Ok(())
     }
 
     /// Joins the tower with its weights, which are kept and computed with in `dtype`: `f32`, or `bf16`

@@ -230,6 +230,15 @@ impl ModelCard {
     /// # Errors
     /// With everything that cannot be right; `path` names the file.
     pub(super) fn check(&self, path: &Path) -> Result<(), GenerateError> {
+        match self.problems() {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(GenerateError::CardValues { path: path.to_owned(), problems }),
+        }
+    }
+
+    /// Everything that cannot be right, each with its key.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut check = |is_right: bool, problem: String| {
             if !is_right {
@@ -279,10 +288,7 @@ impl ModelCard {
         if let Err(error) = objective.check() {
             check(false, format!("`variance`: {error}"));
         }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(GenerateError::CardValues { path: path.to_owned(), problems })
+        problems
     }
 }
 

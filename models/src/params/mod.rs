@@ -135,6 +135,8 @@ pub struct Params {
     is_detaching: bool,
     /// Names that the network knows and has no use for.
     ignored: BTreeSet<String>,
+    /// While [`Params::asked`] runs: what the network has asked for.
+    asked: Option<BTreeMap<String, Vec<usize>>>,
     /// Inputs and outputs of linear layers that can have adapters, by name.
     layers: BTreeMap<String, (usize, usize)>,
     /// Of those layers.
@@ -161,6 +163,7 @@ impl Params {
             report: Report::default(),
             is_detaching: false,
             ignored: BTreeSet::new(),
+            asked: None,
             layers: BTreeMap::new(),
             adapters: BTreeMap::new(),
         }
@@ -206,6 +209,19 @@ impl Params {
     pub fn with_dtype(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
         self
+    }
+
+    /// Shapes of the tensors that a network asks for, by name. None is read or drawn.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn asked<M, E: From<ParamsError>>(
+        make: impl FnOnce(&mut Scope<'_>) -> Result<M, E>,
+    ) -> Result<BTreeMap<String, Vec<usize>>, E> {
+        let mut params = Self::new("nothing".to_owned(), Source::Nothing, None, &Device::Cpu);
+        params.asked = Some(BTreeMap::new());
+        make(&mut Scope::root(&mut params))?;
+        Ok(params.asked.unwrap_or_default())
     }
 
     /// Runs what makes a network, and refuses checkpoints that do not fit it.

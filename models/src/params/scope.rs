@@ -60,7 +60,7 @@ impl<'a> Scope<'a> {
     }
 
     /// What the store has under a whole name, read or drawn the first time. `None`: it does not fit,
-    /// and [`Params::build`] will say so.
+    /// and [`Params::build`] will say so; or nobody wants it ([`Params::asked`]).
     fn entry(
         &mut self,
         name: &str,
@@ -69,6 +69,10 @@ impl<'a> Scope<'a> {
         role: Role,
     ) -> Result<Option<&Entry>, ParamsError> {
         let params = &mut *self.params;
+        if let Some(asked) = &mut params.asked {
+            asked.insert(name.to_owned(), shape.to_vec());
+            return Ok(None);
+        }
         if !params.entries.contains_key(name) {
             let Some(tensor) = params.first(name, shape, init)? else { return Ok(None) };
             let failed = |source| ParamsError::Tensor { name: name.to_owned(), source };

@@ -145,6 +145,14 @@ fn frozen_tensors_get_no_gradient_and_are_still_set() {
 }
 
 #[test]
+fn what_a_network_asks_for_is_known_without_a_tensor() {
+    let mut params = Params::seeded(7, &CPU);
+    params.build(network).unwrap();
+    let made = params.iter().map(|(name, var, _)| (name.to_owned(), var.dims().to_vec()));
+    assert_eq!(Params::asked(network).unwrap(), made.collect());
+}
+
+#[test]
 fn patterns_fit_whole_names() {
     for (pattern, name, wanted) in [
         ("a.b", "a.b", true),

@@ -3,7 +3,7 @@
 //! Parts with many ways to fail (data, configurations) have errors of their own; this is what a
 //! training loop returns.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use curate_models::{
     WeightsError, diffusion::DiffusionError, dit::TransformerError, encoders::EncoderError,
@@ -38,6 +38,9 @@ pub enum TrainError {
     /// Another process trains in this folder.
     #[error("another process trains in {}; wait for it, or give the run another `out`", .0.display())]
     Busy(PathBuf),
+    /// What was asked for needs a trained model.
+    #[error("the run {} has no checkpoint yet: train first, with the same file", .0.display())]
+    NotTrained(PathBuf),
     /// A file or folder of the run cannot be read or written.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
@@ -146,14 +149,38 @@ impl TrainError {
         move |source| Self::Io { action, path, source }
     }
 
+    /// What is wrong with a run's file, found by what does not know where it lies.
+    pub(crate) fn of_file(problems: Vec<String>) -> Self {
+        Self::Config { path: PathBuf::new(), problems }
+    }
+
+    /// The error with the path of the run's file, where it is the file's and does not say so yet.
+    #[must_use]
+    pub fn in_file(self, file: &Path) -> Self {
+        match self {
+            Self::Config { path, problems } if path.as_os_str().is_empty() => {
+                Self::Config { path: file.to_owned(), problems }
+            }
+            error => error,
+        }
+    }
+
     /// Whether the user's file or arguments are at fault, so that running again changes nothing.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Config { .. } | Self::OtherRun { .. } | Self::NothingTrained { .. } => true,
+            Self::Config { .. }
+            | Self::OtherRun { .. }
+            | Self::NotTrained(_)
+            | Self::NothingTrained { .. } => true,
             Self::Data(error) => error.is_usage(),
             Self::Model(error) => error.is_of_input(),
-            Self::Weights(_) | Self::Params(_) | Self::Lora(_) => true,
+            Self::Weights(_) | Self::Lora(_) => true,
+            Self::Params(error) => !matches!(**error, ParamsError::Write { .. }),
+            Self::Vae(error) => !matches!(**error, VaeError::Tensor(_)),
+            Self::Transformer(error) => !matches!(**error, TransformerError::Tensor(_)),
+            Self::Encoder(error) => !matches!(**error, EncoderError::Tensor(_)),
+            Self::Diffusion(error) => !matches!(**error, DiffusionError::Tensor(_)),
             Self::Io { source, .. } => matches!(source.kind(), std::io::ErrorKind::NotFound),
             _ => false,
         }

@@ -73,6 +73,32 @@ pub fn data_of_run(text: &str) -> Result<DataConfig, Vec<String>> {
     Ok(part.data)
 }
 
+/// What a run's file is for, by its stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunKind {
+    /// `curate train vae`.
+    Vae,
+    /// `curate train dit` or `lora`.
+    Dit,
+}
+
+impl RunKind {
+    /// Of the text of a file; `None` where it names no stage.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        fn has<C: Staged>(named: &str) -> bool {
+            C::STAGES.iter().any(|(name, _)| *name == named)
+        }
+        let said: Table = toml::from_str(text).ok()?;
+        let named = said.get("stage")?.as_str()?;
+        match named {
+            name if has::<crate::vae::VaeTrainConfig>(name) => Some(Self::Vae),
+            name if has::<crate::dit::DitTrainConfig>(name) => Some(Self::Dit),
+            _ => None,
+        }
+    }
+}
+
 /// Reads TOML texts, each over the ones before it, and then what a file says.
 fn layered<C: DeserializeOwned>(layers: &[&str], said: Table) -> Result<C, Vec<String>> {
     let mut all = Table::new();
@@ -87,11 +113,17 @@ fn layered<C: DeserializeOwned>(layers: &[&str], said: Table) -> Result<C, Vec<S
     })
 }
 
-/// Lays a table over another: what it says counts.
+/// Lays a table over another: what it says counts. Settings of a method (a table with a `name`) say nothing
+/// of a method of another name.
 fn lay(under: &mut Table, over: Table) {
+    let is_other = |under: &Table, over: &Table| {
+        over.get("name").is_some_and(|name| under.get("name").is_some_and(|other| other != name))
+    };
     for (key, value) in over {
         match (under.get_mut(&key), value) {
-            (Some(Value::Table(under)), Value::Table(over)) => lay(under, over),
+            (Some(Value::Table(under)), Value::Table(over)) if !is_other(under, &over) => {
+                lay(under, over);
+            }
             (_, value) => {
                 under.insert(key, value);
             }

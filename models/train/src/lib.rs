@@ -16,4 +16,4 @@ pub mod vae;
 
 pub use error::TrainError;
 pub use feed::{Feed, Feeds, Surroundings, TableFeeds};
-pub use layers::data_of_run;
+pub use layers::{RunKind, data_of_run};

@@ -136,8 +136,9 @@ mod tests {
     async fn a_later_table_is_refused() {
         let (table, ..) = old_table().await;
         let mut clips = table.store.latest_clips().await.unwrap();
-        for version in ["0", "3"] {
-            clips.update_metadata([(SCHEMA, version)]).await.unwrap();
+        for version in [0, SCHEMA_VERSION + 1] {
+            let version = version.to_string();
+            clips.update_metadata([(SCHEMA, version.as_str())]).await.unwrap();
             let error = Store::open(table.dir.path()).await.unwrap_err();
             assert!(matches!(error, StoreError::SchemaVersion { .. }), "{error}");
         }

@@ -85,6 +85,8 @@ pub struct Report {
     pub elapsed_s: f64,
     /// Rows that are used.
     pub rows: usize,
+    /// Of these, rows with cached latents and with cached embeddings; `None`: nothing cached is wanted.
+    pub cached: Option<(usize, usize)>,
     /// Rows that passed the filter and cannot be used, by reason.
     pub unusable: BTreeMap<Unusable, u64>,
     /// Clips that could not be read, with the reason; others took their place.

@@ -22,10 +22,12 @@ pub enum DataError {
     Store(#[from] StoreError),
     /// There is nothing to train on.
     #[error(
-        "no row of version {version} is of use with `where = \"{filter}\"`{}; `curate buckets` shows \
-         what is dropped and why", reasons(.unusable)
+        "no row of version {version} of {} is of use with `where = \"{filter}\"`{}; `curate buckets` shows \
+         what is dropped and why", .table.display(), reasons(.unusable)
     )]
     NoRows {
+        /// The table.
+        table: PathBuf,
         /// The version.
         version: u64,
         /// The filter.

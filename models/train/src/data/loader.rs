@@ -80,6 +80,7 @@ impl Loader {
             pool: Pool::new(&reader, tokens)?,
             report: Report {
                 rows: rows.entries.len(),
+                cached: (wanted.vae.is_some() || wanted.text.is_some()).then(|| rows.cached()),
                 unusable: rows.unusable.clone(),
                 ..Report::default()
             },

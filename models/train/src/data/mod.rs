@@ -51,6 +51,7 @@ pub use self::{
 pub(crate) use self::{
     keys::pack,
     order::Plan,
+    rows::{caption_columns, captions},
     sample::Reader,
     work::{Content, Pool},
 };

@@ -93,13 +93,13 @@ fn columns(config: &DataConfig, wanted: &Wanted) -> Vec<&'static str> {
 }
 
 /// The configured columns of captions, as the table names them.
-pub(super) fn caption_columns(config: &DataConfig) -> Vec<&'static str> {
+pub(crate) fn caption_columns(config: &DataConfig) -> Vec<&'static str> {
     let known = [CAPTION.name(), CAPTION_RAW.name()];
     known.into_iter().filter(|name| config.captions.contains_key(*name)).collect()
 }
 
 /// The captions of a row by column; blank ones are none.
-pub(super) fn captions<'a>(config: &DataConfig, clip: &'a Clip) -> BTreeMap<&'static str, &'a str> {
+pub(crate) fn captions<'a>(config: &DataConfig, clip: &'a Clip) -> BTreeMap<&'static str, &'a str> {
     let columns = [(CAPTION.name(), CAPTION), (CAPTION_RAW.name(), CAPTION_RAW)];
     columns
         .into_iter()
@@ -123,6 +123,7 @@ impl Rows {
         if rows.entries.is_empty() {
             let words = rows.unusable.iter();
             return Err(DataError::NoRows {
+                table: config.table.clone(),
                 version: source.version(),
                 filter: config.filter.clone(),
                 unusable: words.map(|(why, rows)| (why.words().to_owned(), *rows)).collect(),
@@ -172,6 +173,16 @@ impl Rows {
             entries.push(Entry { bucket: number as u32, ..entry });
         }
         Ok(Self { entries, buckets, members, unusable })
+    }
+
+    /// How many have latents that may take the place of frames, and how many embeddings of their captions.
+    #[must_use]
+    pub fn cached(&self) -> (usize, usize) {
+        let of = |has: fn(&Bucket) -> bool| {
+            let buckets = self.buckets.iter().zip(&self.members).filter(|(bucket, _)| has(bucket));
+            buckets.map(|(_, members)| members.len()).sum()
+        };
+        (of(|bucket| bucket.has_latents), of(|bucket| bucket.has_text))
     }
 
     /// The bucket of an entry.

@@ -15,7 +15,7 @@ use curate_models::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{guidance::GuidanceConfig, model::ModelConfig};
+use super::{guidance::GuidanceConfig, network::ModelConfig};
 use crate::{
     TrainError,
     data::{Cache, DataConfig},
@@ -42,7 +42,7 @@ pub enum Stage {
 
 impl Stage {
     /// What a file of this stage says unless it says otherwise, as TOML.
-    const fn defaults(self) -> &'static str {
+    pub(super) const fn defaults(self) -> &'static str {
         match self {
             Self::AdaptVae => "freeze = [\"*attn_temporal*\"]\ndata = { frames = 1 }",
             Self::Motion => "train = [\"*attn_temporal*\"]",
@@ -100,8 +100,10 @@ pub struct MeasureConfig {
     pub every: CadenceConfig,
     /// Batches of held-out clips whose loss is measured, always the same with the same noise.
     pub batches: u64,
-    /// Prompts whose clips are drawn.
+    /// Prompts of which clips are made.
     pub prompts: Vec<String>,
+    /// Prompts of which single pictures are made.
+    pub images: Vec<String>,
     /// Seed of the first prompt's noise; the next has the next.
     pub seed: u64,
 }
@@ -112,6 +114,7 @@ impl Default for MeasureConfig {
             every: CadenceConfig { steps: 2000, minutes: 0.0 },
             batches: 4,
             prompts: Vec::new(),
+            images: Vec::new(),
             seed: 43,
         }
     }
@@ -262,6 +265,9 @@ impl DitTrainConfig {
         problems.extend(self.schedule.problems("schedule"));
         problems.extend(self.clip.problems("clip"));
         problems.extend(self.ema.problems("ema"));
+        problems.extend(self.timesteps.problems("timesteps"));
+        problems.extend(self.checkpoint.problems("checkpoint"));
+        problems.extend(self.measure.every.problems("measure.every"));
         // What is trained further has its say first.
         let is_fresh = self.model.from.is_none();
         let objective = self.objective.over(Objective::default());
@@ -302,6 +308,16 @@ impl DitTrainConfig {
             "`train` is empty; `[\"*\"]` is everything",
         );
         check(
+            self.lora.is_none() || !self.model.is_reshaped(),
+            "`model.preset`, `layers`, `heads`, `head_width`, `in_channels`, `out_channels` and \
+             `sample_size` are of no use with `stage = \"lora\"`: the network is that of `model.from`",
+        );
+        check(
+            self.data.cache != Cache::Require || !self.data.random_ratio_crop,
+            "`data.random_ratio_crop` crops anew for each epoch, and `data.cache = \"require\"` wants \
+             latents that were made before: leave one out",
+        );
+        check(
             self.guidance.known.is_none_or(|known| known == 0.0) || self.data.cache == Cache::Off,
             "`guidance.known` needs frames: set `data.cache = \"off\"`, or leave it out to train on \
              text alone",
@@ -326,13 +342,10 @@ impl DitTrainConfig {
         if network.out_channels >= wanted {
             return Ok(());
         }
-        Err(TrainError::Config {
-            path: "the configuration".into(),
-            problems: vec![format!(
-                "`objective.variance` is \"learned-range\", which takes {wanted} output channels; the network \
+        Err(TrainError::of_file(vec![format!(
+            "`objective.variance` is \"learned-range\", which takes {wanted} output channels; the network \
                  has {}: set it to \"fixed\"",
-                network.out_channels
-            )],
-        })
+            network.out_channels
+        )]))
     }
 }

@@ -22,11 +22,14 @@ pub struct GuidanceConfig {
     pub known: Option<f64>,
     /// The most frames that are known at an end; from 1 to so many. 4 as published.
     pub most_frames: u64,
+    /// Share of batches in which the network is not shown CLIP's embedding of a frame; half, as published.
+    /// Of any frame of the clip, so that it says what is to be seen and not how it begins.
+    pub clip_dropout: f64,
 }
 
 impl Default for GuidanceConfig {
     fn default() -> Self {
-        Self { known: None, most_frames: 4 }
+        Self { known: None, most_frames: 4, clip_dropout: 0.5 }
     }
 }
 
@@ -37,6 +40,10 @@ impl GuidanceConfig {
         let mut problems = Vec::new();
         if let Some(known) = self.known.filter(|known| !(0.0..=1.0).contains(known)) {
             problems.push(format!("`{key}.known` is {known}, not a share from 0 to 1"));
+        }
+        if !(0.0..=1.0).contains(&self.clip_dropout) {
+            let dropout = self.clip_dropout;
+            problems.push(format!("`{key}.clip_dropout` is {dropout}, not a share from 0 to 1"));
         }
         if self.most_frames == 0 {
             problems.push(format!("`{key}.most_frames` is 0; 1 is an image"));

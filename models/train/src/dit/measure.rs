@@ -3,7 +3,7 @@
 //!
 //! Each time the same clips, times and noise, so that two measurements differ by the weights alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use curate_models::{
@@ -20,7 +20,7 @@ use crate::{
     TrainError,
     data::{DataConfig, DataError, Version, Wanted},
     feed::{Feed, Feeds},
-    run::{row, write_picture},
+    run::{RunFolder, row, write_film, write_picture},
 };
 
 /// Streams of noise that no step has.
@@ -64,30 +64,59 @@ fn open(
     }
 }
 
-/// Makes the clips of the configured prompts and writes them as one picture, a row each.
+/// Makes the clips and pictures of the configured prompts: a film for each clip, and a picture with a
+/// row for each. The files that were written.
 pub(super) fn preview(
     generator: &Generator,
     config: &DitTrainConfig,
-    path: &Path,
-) -> Result<(), TrainError> {
-    let MeasureConfig { prompts, seed, .. } = &config.measure;
+    (folder, prefix): (&RunFolder, &str),
+) -> Result<Vec<PathBuf>, TrainError> {
+    let MeasureConfig { prompts, images, .. } = &config.measure;
     let settings = Settings::of(generator.card());
-    let tasks = prompts.iter().zip(*seed..).map(|(prompt, seed)| Task {
-        prompt: prompt.clone(),
-        negative: generator.card().sampling.negative.clone(),
-        seed,
-    });
-    let tasks: Vec<Task> = tasks.collect();
-    let guides = Guides { known: &Known::default(), image: None, source: None };
-    let mut rows = Vec::new();
-    for task in tasks {
-        let latents = generator.latents(&[task], &settings, &guides, &mut |_| ())?;
-        for latents in latents {
-            let frames = generator.frames(&latents, &settings)?.collect::<Result<Vec<_>, _>>()?;
-            rows.push(row(&Tensor::cat(&frames, 2)?.squeeze(0)?)?);
+    let (mut paths, mut rows) = (Vec::new(), Vec::new());
+    for (number, prompt) in prompts.iter().enumerate() {
+        let clip = made(generator, config, (prompt, number), &settings)?;
+        rows.push(row(&clip.squeeze(0)?)?);
+        if settings.frames > 1 {
+            let path = folder.sample(&format!("{prefix}-{number}.mp4"))?;
+            write_film(&clip, generator.card().fps, &path)?;
+            paths.push(path);
         }
     }
-    write_picture(&rows, path)
+    if !rows.is_empty() {
+        let path = folder.sample(&format!("{prefix}.jpg"))?;
+        write_picture(&rows, &path)?;
+        paths.push(path);
+    }
+    let still = Settings { frames: 1, ..settings };
+    let mut pictures = Vec::new();
+    for (number, prompt) in images.iter().enumerate() {
+        pictures.push(made(generator, config, (prompt, number), &still)?.squeeze(0)?.squeeze(1)?);
+    }
+    if !pictures.is_empty() {
+        let path = folder.sample(&format!("{prefix}-images.jpg"))?;
+        write_picture(&[Tensor::cat(&pictures, 2)?], &path)?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// The frames of one prompt, `[1, 3, T, H, W]`.
+fn made(
+    generator: &Generator,
+    config: &DitTrainConfig,
+    (prompt, number): (&str, usize),
+    settings: &Settings,
+) -> Result<Tensor, TrainError> {
+    let task = Task {
+        prompt: prompt.to_owned(),
+        negative: generator.card().sampling.negative.clone(),
+        seed: config.measure.seed + number as u64,
+    };
+    let guides = Guides { known: &Known::default(), image: None, source: None };
+    let latents = generator.latents(&[task], settings, &guides, &mut |_| ())?;
+    let frames = generator.frames(&latents[0], settings)?.collect::<Result<Vec<_>, _>>()?;
+    Ok(Tensor::cat(&frames, 2)?)
 }
 
 /// The first batch as it goes into training: a row for each clip.

@@ -6,7 +6,8 @@
 //!   captions -> tokens;  masks -> latents of what is known;  size
 //! ```
 //!
-//! [`DitTrainConfig`] is what a run's file says, [`train`] the loop. Only what is trained is in its
+//! [`DitTrainConfig`] is what a run's file says, [`train`] the loop, [`measure_losses`] what the result makes of
+//! each clip. Only what is trained is in its
 //! checkpoints. A run ends with a folder that `curate generate` reads.
 //!
 //! Decided against a trainer of its own for LoRA: what is trained is a set of tensors either way.
@@ -14,14 +15,20 @@
 mod checkpoint;
 mod config;
 mod guidance;
+mod hashes;
+mod losses;
 mod measure;
 mod model;
+mod network;
 mod step;
 mod train;
 
 pub use self::{
     config::{DitTrainConfig, MeasureConfig, ObjectiveConfig, Precision, Stage},
     guidance::GuidanceConfig,
-    model::{ModelConfig, Parts},
+    hashes::Hashes,
+    losses::{LossOptions, Measured, measure_losses},
+    model::Parts,
+    network::ModelConfig,
     train::train,
 };

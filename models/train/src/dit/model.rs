@@ -7,116 +7,22 @@ use curate_models::{
     Weights,
     diffusion::Objective,
     dit::{Config, Transformer3d, load},
-    encoders::TextFiles,
+    encoders::{ClipVision, TextFiles},
     generate::{
-        CARD_FORMAT, ModelCard, ModelFolder, SamplingSpec, TextSource, TextSpec, text_files,
-        transformer_config,
+        CARD_FORMAT, ModelCard, ModelFolder, SamplingSpec, Settings, TextSource, TextSpec,
+        text_files, transformer_config,
     },
     hub::Hub,
     lora::Lora,
-    params::{Params, Role},
+    params::{Params, Role, fits},
     vae::{SliceVae, VaeConfig},
 };
-use serde::{Deserialize, Serialize};
 
 use super::config::DitTrainConfig;
-use crate::TrainError;
+use crate::{TrainError, data::Cache};
 
-/// The network and what stands around it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModelConfig {
-    /// What training begins with: a model's folder, as `curate train` or the authors write it, or a
-    /// transformer's checkpoint. PixArt's does too; what it lacks starts as zero.
-    pub from: Option<PathBuf>,
-    /// What the network is made of, where `from` does not say: `xl2` (the paper's), `s`, `tiny`.
-    pub preset: Option<String>,
-    /// Blocks, in place of the preset's.
-    pub layers: Option<usize>,
-    /// Heads, in place of the preset's; those of motion modules too.
-    pub heads: Option<usize>,
-    /// Width of a head, in place of the preset's.
-    pub head_width: Option<usize>,
-    /// 12: frames can be given; 4: text alone.
-    pub in_channels: Option<usize>,
-    /// 8: the variance is learned; 4: it is not.
-    pub out_channels: Option<usize>,
-    /// Latent rows and columns that positions are counted in.
-    pub sample_size: Option<usize>,
-    /// The VAE's checkpoint; without one, that of the folder `from`.
-    pub vae: Option<PathBuf>,
-    /// The text encoder; without one, that of the folder `from`, or MiniLM.
-    pub text: Option<TextSpec>,
-    /// Frames a second of the clips that are used, for the model's card, where `data.fps` does not
-    /// set them.
-    pub fps: f64,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self {
-            from: None,
-            preset: None,
-            layers: None,
-            heads: None,
-            head_width: None,
-            in_channels: None,
-            out_channels: None,
-            sample_size: None,
-            vae: None,
-            text: None,
-            fps: 24.0,
-        }
-    }
-}
-
-impl ModelConfig {
-    /// What is wrong with it, under the key `key`.
-    #[must_use]
-    pub fn problems(&self, key: &str) -> Vec<String> {
-        let mut problems = Vec::new();
-        if let Some(Err(error)) = self.preset.as_deref().map(Config::preset) {
-            problems.push(format!("`{key}.preset`: {error}"));
-        }
-        let is_folder = self.from.as_ref().is_some_and(|path| path.is_dir());
-        if self.preset.is_none() && self.from.is_none() {
-            let known = Config::PRESETS.join(", ");
-            problems.push(format!("`{key}` names no network: give a `preset` ({known}) or `from`"));
-        }
-        if let Some(path) = self.from.as_ref().filter(|path| !path.exists()) {
-            problems
-                .push(format!("`{key}.from` is {}, and there is no such thing", path.display()));
-        }
-        if self.vae.is_none() && !is_folder {
-            problems.push(format!(
-                "`{key}.vae` names no VAE; `curate train vae` makes one, as vae.safetensors in its folder"
-            ));
-        }
-        if let Some(path) = self.vae.as_ref().filter(|path| !path.is_file()) {
-            problems.push(format!("`{key}.vae` is {}, and there is no such file", path.display()));
-        }
-        if !(self.fps.is_finite() && self.fps > 0.0) {
-            problems.push(format!("`{key}.fps` is {}, not a number above 0", self.fps));
-        }
-        problems
-    }
-
-    /// The configuration of a preset with this file's own numbers.
-    fn shaped(&self, mut config: Config) -> Config {
-        if let Some(heads) = self.heads {
-            config.heads = heads;
-            if let Some(motion) = &mut config.motion {
-                motion.heads = heads;
-            }
-        }
-        config.layers = self.layers.unwrap_or(config.layers);
-        config.head_width = self.head_width.unwrap_or(config.head_width);
-        config.in_channels = self.in_channels.unwrap_or(config.in_channels);
-        config.out_channels = self.out_channels.unwrap_or(config.out_channels);
-        config.sample_size = self.sample_size.unwrap_or(config.sample_size);
-        config
-    }
-}
+/// Frames a second of films, as published.
+const FPS: f64 = 24.0;
 
 /// Where everything is, before anything is loaded.
 #[derive(Clone, Debug)]
@@ -131,6 +37,8 @@ pub struct Parts {
     pub vae_path: PathBuf,
     /// The text encoder's files.
     pub text_files: TextFiles,
+    /// The folder of CLIP's image tower.
+    pub(super) image: Option<PathBuf>,
     /// What the finished model's card says.
     pub card: ModelCard,
     /// What the network predicts.
@@ -169,11 +77,11 @@ impl Parts {
         };
         let vae = vae_config(&vae_path)?;
 
-        let root = folder.as_ref().map_or(Path::new("."), |folder| folder.root());
-        let mut text = match (&model.text, &folder) {
-            (Some(text), _) => text.clone(),
-            (None, Some(folder)) => folder.card().text.clone(),
-            (None, None) => TextSpec::minilm(),
+        // A path in the run's file is seen from where the command runs, one in a card from its folder.
+        let (mut text, root) = match (&model.text, &folder) {
+            (Some(text), _) => (text.clone(), Path::new(".")),
+            (None, Some(folder)) => (folder.card().text.clone(), folder.root()),
+            (None, None) => (TextSpec::minilm(), Path::new(".")),
         };
         let files = text_files(&text.encoder, root, hub)?;
         if let TextSource::Folder(path) = &mut text.encoder {
@@ -182,24 +90,87 @@ impl Parts {
             let absolute = absolute.map_err(TrainError::io("find", root))?;
             *path = absolute.display().to_string();
         }
+        let own = folder.as_ref().filter(|folder| folder.image_encoder().is_some());
+        let image = model.image.clone().or(own.map(|folder| folder.root().to_owned()));
+        if model.image.is_some() && !transformer.has_clip() {
+            return Err(wrong(format!(
+                "`model.image` is for networks that are shown images; this one has `model.in_channels` = {}",
+                transformer.in_channels
+            )));
+        }
         let unfit = config.data.lengths().into_iter().find_map(|frames| vae.latents(frames).err());
         if let Some(error) = unfit {
             return Err(wrong(format!("`data.frames`: {error}")));
         }
-        let suited = SamplingSpec::suited(objective.prediction);
+        if config.guidance.known.is_some_and(|known| known > 0.0) && !transformer.has_clip() {
+            return Err(wrong(format!(
+                "`guidance.known` is for networks that are given frames; this one has \
+                 `model.in_channels` = {}",
+                transformer.in_channels
+            )));
+        }
+        let base = folder.as_ref().map(ModelFolder::card);
+        let same = base.filter(|base| base.prediction == objective.prediction);
+        let suited = || SamplingSpec::suited(objective.prediction);
+        let sampling = config.sampling.clone().or(same.map(|base| base.sampling.clone()));
+        let fps = match (config.data.fps, config.model.fps, base) {
+            (Some(fps), ..) => fps,
+            (None, None, Some(base)) => base.fps,
+            (None, fps, _) => fps.unwrap_or(FPS) / config.data.stride as f64,
+        };
         let card = ModelCard {
             format: CARD_FORMAT,
             prediction: objective.prediction,
             variance: objective.variance,
-            schedule: folder.as_ref().map(|folder| folder.card().schedule).unwrap_or_default(),
+            schedule: base.map(|base| base.schedule).unwrap_or_default(),
             text,
             frames: config.data.frames,
             width: config.data.size,
             height: config.data.size,
-            fps: config.data.fps.unwrap_or(config.model.fps / config.data.stride as f64),
-            sampling: config.sampling.clone().unwrap_or(suited),
+            fps,
+            sampling: sampling.unwrap_or_else(suited),
         };
-        Ok(Self { transformer, checkpoint, vae, vae_path, text_files: files, card, objective })
+        // Now, and not behind the last step.
+        let problems = card.problems();
+        if !problems.is_empty() {
+            return Err(TrainError::of_file(problems));
+        }
+        if let Err(error) = Settings::of(&card).sampler(&card).build(&card.noise()) {
+            return Err(wrong(format!("`sampling`: {error}")));
+        }
+        let text_files = files;
+        Ok(Self { transformer, checkpoint, vae, vae_path, text_files, image, card, objective })
+    }
+
+    /// What of a file has less effect than one might think.
+    #[must_use]
+    pub fn notes(&self, config: &DitTrainConfig) -> Vec<String> {
+        let mut notes = Vec::new();
+        let (known, cache) = (config.guidance.known, config.data.cache);
+        if self.transformer.has_clip() && known.is_none() && cache != Cache::Off {
+            notes.push(
+                "no clip is given known frames, as latents may come from the cache: for images as guidance \
+                 set `data.cache = \"off\"`, or `model.in_channels = 4` for a smaller network"
+                    .to_owned(),
+            );
+        }
+        if self.transformer.has_clip() && self.image.is_none() {
+            notes.push(
+                "there is no image tower (`model.image`): the layers for its tokens stay as they are"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
+    /// CLIP's image tower, if there is one.
+    pub(super) fn image_tower(
+        &self,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Option<ClipVision>, TrainError> {
+        let open = |folder: &PathBuf| ClipVision::open(folder, device, dtype);
+        Ok(self.image.as_ref().map(open).transpose()?)
     }
 
     /// The transformer with its first weights, and notes on where they come from.
@@ -217,8 +188,9 @@ impl Parts {
             }
             Some(path) => {
                 let weights = Weights::open(path)?;
-                let (_, params, report) =
-                    load(weights, &self.transformer, Some(config.seed), device)?;
+                // Adapters change what is there; a network that is trained may get new parts.
+                let seed = config.lora.is_none().then_some(config.seed);
+                let (_, params, report) = load(weights, &self.transformer, seed, device)?;
                 notes.push(format!(
                     "{}: {} tensors as they are, {} made to fit, {} new, {} of no use",
                     path.display(),
@@ -240,13 +212,18 @@ impl Parts {
         }
         // What is only looked at keeps no graph: previews are made with it.
         let frozen = Transformer3d::frozen(&mut params, &self.transformer)?;
-        for pattern in &config.train {
-            params.set_role(pattern, Role::Trained);
+        let trained = config.train.iter().map(|pattern| ("train", pattern, Role::Trained));
+        let frozen_ones = config.freeze.iter().map(|pattern| ("freeze", pattern, Role::Frozen));
+        for (key, pattern, role) in trained.chain(frozen_ones) {
+            // A stage's own pattern may fit nothing: PixArt has no motion modules to be frozen.
+            let is_own = config.stage.defaults().contains(&format!("\"{pattern}\""));
+            if !is_own && !params.iter().any(|(name, _, _)| fits(pattern, name)) {
+                return Err(wrong(format!(
+                    "`{key}` has the pattern `{pattern}`, which fits no tensor of the network"
+                )));
+            }
+            params.set_role(pattern, role);
         }
-        for pattern in &config.freeze {
-            params.set_role(pattern, Role::Frozen);
-        }
-        params.check_patterns()?;
         let network = Transformer3d::new(&mut params, &self.transformer)?;
         let trainee = Trainee { network, frozen: Some(frozen), params, lora, notes };
         if trainee.trained().trained().next().is_none() {
@@ -271,7 +248,7 @@ fn nothing_named() -> TrainError {
 }
 
 fn wrong(problem: String) -> TrainError {
-    TrainError::Config { path: "the configuration".into(), problems: vec![problem] }
+    TrainError::of_file(vec![problem])
 }
 
 /// What is predicted: as the file says, else as the model that is trained further does. Adapters for
@@ -301,6 +278,13 @@ fn vae_config(path: &Path) -> Result<VaeConfig, TrainError> {
         return Ok(config);
     }
     let beside = path.with_file_name("config.json");
+    if !beside.is_file() {
+        return Err(wrong(format!(
+            "`model.vae` is {}, which is no VAE as `curate train vae` writes it, and no config.json beside \
+             it says what it is made of",
+            path.display()
+        )));
+    }
     let text = std::fs::read_to_string(&beside).map_err(TrainError::io("read", beside))?;
     Ok(VaeConfig::from_json(&text)?)
 }

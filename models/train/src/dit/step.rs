@@ -8,9 +8,9 @@ use std::{cell::RefCell, collections::BTreeMap};
 use candle_core::{DType, Device, Tensor, Var};
 use curate_models::{
     diffusion::{LossTerms, Objective, Schedule, Variance},
-    dit::{Config, Inputs, Transformer3d},
-    encoders::{Encoded, TextEncoder},
-    generate::{Known, MaskedVideo, Settings},
+    dit::{CLIP_TOKENS, Clip, Config, Inputs, Transformer3d},
+    encoders::{ClipVision, Encoded, Picture, TextEncoder},
+    generate::{Generator, Known, MaskedVideo, Settings, to_rgb},
     vae::{Posterior, SliceVae},
 };
 use curate_ops::{GradSink, Gradients, Rng, gradients};
@@ -18,6 +18,7 @@ use curate_ops::{GradSink, Gradients, Rng, gradients};
 use super::{
     config::{DitTrainConfig, Precision},
     guidance,
+    model::Parts,
 };
 use crate::{
     TrainError,
@@ -28,29 +29,69 @@ use crate::{
 /// What turns a batch into what the network sees. None of it is trained.
 pub(super) struct Preparation<'a> {
     pub(super) config: &'a DitTrainConfig,
-    pub(super) objective: Objective,
-    pub(super) network: &'a Config,
-    pub(super) vae: &'a SliceVae,
-    pub(super) text: &'a TextEncoder,
-    pub(super) schedule: &'a Schedule,
-    pub(super) settings: Settings,
-    pub(super) device: &'a Device,
+    objective: Objective,
+    network: &'a Config,
+    vae: &'a SliceVae,
+    text: &'a TextEncoder,
+    image: Option<&'a ClipVision>,
+    schedule: &'a Schedule,
+    settings: Settings,
+    device: &'a Device,
     /// The empty caption, once it was encoded.
-    pub(super) empty: RefCell<Option<Encoded>>,
+    empty: RefCell<Option<Encoded>>,
     /// What a clip without known frames is given, by frames, height and width: the same for all.
-    pub(super) unknown: RefCell<BTreeMap<[usize; 3], MaskedVideo>>,
+    unknown: RefCell<BTreeMap<[usize; 3], MaskedVideo>>,
 }
 
 /// A batch as the network sees it.
+#[derive(Clone)]
 pub(super) struct Prepared {
     /// Clean latents, scaled, `[B, 4, F, h, w]`.
     pub(super) latents: Tensor,
     pub(super) inpaint: Option<Tensor>,
     pub(super) text: Encoded,
+    /// CLIP's embeddings of a frame of each clip, `[B, 768]`; `None`: not shown.
+    pub(super) image: Option<Tensor>,
     pub(super) size: Option<Tensor>,
 }
 
-impl Preparation<'_> {
+impl Prepared {
+    /// A batch so many times, one after the other.
+    pub(super) fn repeated(&self, count: usize) -> candle_core::Result<Self> {
+        let repeat = |tensor: &Tensor| Tensor::cat(&vec![tensor; count], 0);
+        Ok(Self {
+            latents: repeat(&self.latents)?,
+            inpaint: self.inpaint.as_ref().map(repeat).transpose()?,
+            text: Encoded { tokens: repeat(&self.text.tokens)?, mask: repeat(&self.text.mask)? },
+            image: self.image.as_ref().map(repeat).transpose()?,
+            size: self.size.as_ref().map(repeat).transpose()?,
+        })
+    }
+}
+
+impl<'a> Preparation<'a> {
+    /// As a run's file says, with what stands around the network.
+    pub(super) fn new(
+        config: &'a DitTrainConfig,
+        parts: &'a Parts,
+        (generator, image, schedule): (&'a Generator, Option<&'a ClipVision>, &'a Schedule),
+        device: &'a Device,
+    ) -> Self {
+        Self {
+            config,
+            objective: parts.objective,
+            network: &parts.transformer,
+            vae: generator.vae(),
+            text: generator.text_encoder(),
+            image,
+            schedule,
+            settings: Settings::of(&parts.card),
+            device,
+            empty: RefCell::new(None),
+            unknown: RefCell::default(),
+        }
+    }
+
     /// Draws latents and decides what is known of the batch.
     pub(super) fn prepare(&self, batch: &Batch, rng: &mut Rng) -> Result<Prepared, TrainError> {
         let device = self.device;
@@ -69,7 +110,29 @@ impl Preparation<'_> {
         } else {
             None
         };
-        Ok(Prepared { latents, inpaint, text, size })
+        let image = self.image(batch, rng)?;
+        Ok(Prepared { latents, inpaint, text, image, size })
+    }
+
+    /// CLIP's embeddings of a frame of each clip: of all clips of a batch or of none, as published, so that
+    /// the network is left as it is where it sees nothing.
+    fn image(&self, batch: &Batch, rng: &mut Rng) -> Result<Option<Tensor>, TrainError> {
+        let (Some(tower), Pixels::Frames(frames)) = (self.image, &batch.pixels) else {
+            return Ok(None);
+        };
+        if rng.uniform() < self.config.guidance.clip_dropout {
+            return Ok(None);
+        }
+        let (_, _, count, height, width) = frames.dims5()?;
+        let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
+        let mut seen = Vec::new();
+        for row in 0..batch.clips.len() {
+            let at = rng.below(count as u64) as usize;
+            seen.extend(to_rgb(&frames.narrow(0, row, 1)?.narrow(2, at, 1)?)?);
+        }
+        let picture = |rgb| Picture { rgb, width: side(width), height: side(height) };
+        let pictures: Vec<Picture<'_>> = seen.iter().map(|rgb| picture(rgb)).collect();
+        Ok(Some(tower.encode(&pictures)?.detach()))
     }
 
     /// Latents of moments, scaled: drawn on the CPU, so that a seed means the same everywhere.
@@ -129,25 +192,31 @@ impl Preparation<'_> {
                 captions.map(|(clip, empty)| if *empty { "" } else { &clip.caption }).collect();
             return Ok(self.text.encode(&captions)?);
         };
-        let mut slot = self.empty.borrow_mut();
-        if slot.is_none() {
-            *slot = Some(self.text.encode(&[""])?);
-        }
-        let empty = slot.as_ref();
+        let empty = self.empty()?;
         let (mut tokens, mut masks) = (Vec::new(), Vec::new());
         for (row, is_empty) in is_empty.into_iter().enumerate() {
             let cached = || -> candle_core::Result<(Tensor, Tensor)> {
                 let of = |tensor: &Tensor| tensor.narrow(0, row, 1)?.to_device(self.device);
                 Ok((of(&cached.tokens)?, of(&cached.mask)?))
             };
-            let (row, mask) = match empty.filter(|_| is_empty) {
-                Some(empty) => (empty.tokens.to_dtype(DType::F32)?, empty.mask.clone()),
-                None => cached()?,
+            let (row, mask) = if is_empty {
+                (empty.tokens.to_dtype(DType::F32)?, empty.mask.clone())
+            } else {
+                cached()?
             };
             tokens.push(row);
             masks.push(mask);
         }
         Ok(Encoded { tokens: Tensor::cat(&tokens, 0)?, mask: Tensor::cat(&masks, 0)? })
+    }
+
+    /// The embeddings of the empty caption.
+    pub(super) fn empty(&self) -> Result<Encoded, TrainError> {
+        let mut slot = self.empty.borrow_mut();
+        if let Some(empty) = &*slot {
+            return Ok(empty.clone());
+        }
+        Ok(slot.insert(self.text.encode(&[""])?).clone())
     }
 }
 
@@ -202,13 +271,20 @@ pub(super) fn losses(
         Precision::Bf16 => DType::BF16,
     };
     let latents = sample.x_t.to_dtype(dtype)?;
+    let shown = match &prepared.image {
+        Some(image) => {
+            let mask = Tensor::ones((image.dim(0)?, CLIP_TOKENS), DType::F32, device)?;
+            Some((image.to_dtype(dtype)?, mask))
+        }
+        None => None,
+    };
     let inputs = Inputs {
         latents: &latents,
         inpaint: prepared.inpaint.as_ref(),
         times: &times,
         text: &prepared.text.tokens,
         text_mask: Some(&prepared.text.mask),
-        clip: None,
+        clip: shown.as_ref().map(|(embedding, mask)| Clip { embedding, mask }),
         size: prepared.size.as_ref(),
     };
     let output = match sink {

@@ -1,16 +1,16 @@
 //! The loop. It reads from top to bottom; nothing is hidden in callbacks.
 
-use std::{cell::RefCell, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use candle_core::{DType, Device};
 use curate_models::{
     dit::Transformer3d,
-    encoders::{TextEncoder, TextOptions},
-    generate::{Generator, ModelFolder, Place, Settings, TextSpec},
+    encoders::{ClipVision, TextEncoder, TextOptions},
+    generate::{Generator, ModelFolder, Place, TextSpec},
     lora::Format,
 };
 use curate_ops::{Gradients, Rng, on_deep_stack};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     checkpoint::{State, restore, save},
@@ -21,8 +21,7 @@ use super::{
 };
 use crate::{
     TrainError,
-    data::{Pixels, TextWanted, Wanted},
-    encode::{hash_text_encoder, hash_vae},
+    data::Pixels,
     feed::Surroundings,
     optim::{Ema, Optimizer},
     run::{Cadence, Ended, Observer, Point, RunFolder, Values, add_mean, pass_over},
@@ -56,30 +55,19 @@ fn run(
     let device = around.device;
     // --- the network, what stands around it, and its optimiser
     let parts = Parts::find(config, around.hub)?;
-    let (vae_hash, text_hash) =
-        (hash_vae(&parts.vae_path)?, hash_text_encoder(&parts.text_files, parts.card.text.layers)?);
-    let from = parts.checkpoint.as_deref().map(hash_vae).transpose()?;
-    let made_of = json!({ "vae": vae_hash, "text": text_hash, "from": from });
-    let folder = RunFolder::open(&config.out, config, (&made_of, &FREE))?;
+    let hashes = parts.hashes()?;
+    let folder = RunFolder::open(&config.out, config, (&hashes.made_of(), &FREE))?;
     let mut trainee = parts.transformer(config, device)?;
     trainee.notes.iter().for_each(|note| observer.note(note));
+    config.optimizer.check_groups(&[trainee.trained()])?;
     let mut optimizer = Optimizer::new(&config.optimizer, trainee.trained())?;
     observer.note(&format!("{} numbers are trained", optimizer.count()));
     let mut ema = Ema::new(config.ema, trainee.trained())?;
     let generator = preview_generator(config, &parts, &mut trainee, device)?;
     let schedule = parts.card.noise();
-    let preparation = Preparation {
-        config,
-        objective: parts.objective,
-        network: &parts.transformer,
-        vae: generator.vae(),
-        text: generator.text_encoder(),
-        schedule: &schedule,
-        settings: Settings::of(&parts.card),
-        device,
-        empty: RefCell::new(None),
-        unknown: RefCell::default(),
-    };
+    let image = parts.image_tower(device, DType::F32)?;
+    let around_it = (&generator, image.as_ref(), &schedule);
+    let preparation = Preparation::new(config, &parts, around_it, device);
 
     // --- where the run is
     let mut state = State::default();
@@ -88,11 +76,7 @@ fn run(
         restore(saved, trainee.trained(), (&mut optimizer, ema.as_mut()))?;
         observer.note(&format!("goes on behind step {} of {}", state.step, config.steps));
     }
-    let wanted = Wanted {
-        captions: true,
-        vae: Some(vae_hash),
-        text: Some(TextWanted { encoder: text_hash, tokens: parts.card.text.tokens }),
-    };
+    let wanted = hashes.wanted();
     let resume = (state.data != Value::Null).then_some(&state.data);
     let (data, _) = config.shares();
     let mut feed = around.feeds.open(&data, &wanted, config.seed, resume)?;
@@ -101,6 +85,7 @@ fn run(
     let mut metrics = folder.metrics()?;
     let mut checkpoints = Cadence::new(config.checkpoint);
     let mut measures = Cadence::new(config.measure.every);
+    let mut kept = state.step;
 
     while state.step < config.steps {
         let step = state.step + 1;
@@ -165,25 +150,28 @@ fn run(
         let is_last = step == config.steps;
         if measures.is_due(step) || is_last {
             // What goes wrong here costs no step.
-            let path = folder.sample(&format!("step-{step:010}.jpg"))?;
+            let prefix = format!("step-{step:010}");
             let look = || {
-                preview(&generator, config, &path)?;
-                held_out(&preparation, generator.transformer(), (around.feeds, &wanted, version))
+                let drawn = preview(&generator, config, (&folder, &prefix));
+                let at = (around.feeds, &wanted, version);
+                let loss = held_out(&preparation, generator.transformer(), at);
+                Ok::<_, TrainError>((drawn, loss))
             };
             if let Some(lora) = &trainee.lora {
                 lora.set_dropout_seed(None);
             }
-            let loss = match &ema {
-                Some(ema) => ema.applied(trainee.trained(), look),
-                None => look(),
+            let (drawn, loss) = match &ema {
+                Some(ema) => ema.applied(trainee.trained(), look)?,
+                None => look()?,
             };
+            match drawn {
+                Ok(paths) => paths.iter().for_each(|path| observer.wrote(path)),
+                Err(error) => observer.note(&format!("step {step} was not drawn: {error}")),
+            }
             match loss {
                 Ok(Some(loss)) => point = point.with("held_out_loss", loss),
                 Ok(None) => observer.note("no clip is held out: no held-out loss is measured"),
                 Err(error) => observer.note(&format!("step {step} was not measured: {error}")),
-            }
-            if path.exists() {
-                observer.wrote(&path);
             }
         }
         metrics.push(&point)?;
@@ -197,6 +185,7 @@ fn run(
             let tensors = (trainee.trained(), &optimizer, ema.as_ref());
             let saved = save(config, (&folder, &state), tensors)?;
             observer.wrote(&saved.path);
+            kept = step;
         }
         if is_over {
             break;
@@ -204,7 +193,7 @@ fn run(
     }
 
     if state.step < config.steps {
-        return Ok(Ended::Stopped(state.step));
+        return Ok(Ended::Stopped(kept));
     }
     let written = || finish(config, (&parts, &trainee), device);
     let path = match &ema {
@@ -232,11 +221,14 @@ fn finish(
     let (_, vae) = parts.vae(device)?;
     let transformer = (&parts.transformer, &trainee.params);
     ModelFolder::write(&path, &parts.card, transformer, (&parts.vae, &vae))?;
+    if let Some(image) = &parts.image {
+        ClipVision::copy(image, &path)?;
+    }
     Ok(path)
 }
 
 /// What makes previews, over the tensors that are trained.
-fn preview_generator(
+pub(super) fn preview_generator(
     config: &DitTrainConfig,
     parts: &Parts,
     trainee: &mut Trainee,

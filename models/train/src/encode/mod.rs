@@ -15,7 +15,7 @@
 mod hash;
 mod latents;
 mod open;
-mod pieces;
+pub(crate) mod pieces;
 mod texts;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -45,12 +45,12 @@ pub struct Encoding<'a> {
     pub text: Option<&'a Text>,
 }
 
-/// How far encoding is.
+/// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// `latents` or `captions`.
+    /// `latents`, `captions` or `losses`.
     pub what: &'static str,
-    /// Rows that were encoded.
+    /// Rows that were done.
     pub done: u64,
     /// Rows that lacked it.
     pub all: u64,
@@ -110,19 +110,27 @@ pub fn encode(
     };
     let rows = Arc::new(Rows::look(&*what.source, &config, &wanted)?);
     let mut encoded = Encoded { unusable: rows.unusable.clone(), ..Encoded::default() };
+    let work = |missing| pieces::Work {
+        source: &what.source,
+        config: &config,
+        rows: &rows,
+        missing,
+        tokens: 0,
+        stop,
+    };
     if let Some(vae) = what.vae {
-        let missing = pieces::missing(&rows, |bucket| bucket.has_latents);
+        let missing = pieces::missing(&rows, |entry| rows.bucket(entry).has_latents);
         encoded.had_latents = (rows.entries.len() - missing.len()) as u64;
-        let work = pieces::Work { what, config: &config, rows: &rows, missing, stop };
+        let work = work(missing);
         encoded.latents =
             latents::encode(vae, &work, (&mut *write, &mut *tell), &mut encoded.failures)?;
     }
     if let Some(text) = what.text
         && !stop.is_asked()
     {
-        let missing = pieces::missing(&rows, |bucket| bucket.has_text);
+        let missing = pieces::missing(&rows, |entry| rows.bucket(entry).has_text);
         encoded.had_texts = (rows.entries.len() - missing.len()) as u64;
-        let work = pieces::Work { what, config: &config, rows: &rows, missing, stop };
+        let work = work(missing);
         encoded.texts = texts::encode(text, &work, (write, tell), &mut encoded.failures)?;
     }
     encoded.is_stopped = stop.is_asked();

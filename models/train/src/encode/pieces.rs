@@ -1,5 +1,5 @@
-//! What encoding latents and texts have in common: rows in the table's order, read ahead, written in
-//! large pieces.
+//! What filling columns has in common, be it with latents, texts or losses: rows in the table's order, read
+//! ahead, written in large pieces.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,13 @@ use std::{
 use curate_schemas::Clip;
 use curate_store::Changes;
 
-use super::{Encoding, Progress, Tell, Write};
+use super::{Progress, Tell, Write};
 use crate::{
     TrainError,
-    data::{Bucket, DataConfig, DataError, LoaderState, Plan, Pool, Reader, Rows, Waiting},
+    data::{
+        Bucket, DataConfig, DataError, Entry, LoaderState, Plan, Pool, Reader, RowSource, Rows,
+        Waiting,
+    },
     run::Stop,
 };
 
@@ -24,20 +27,22 @@ const PIECE_BYTES: usize = 256 << 20;
 const PIECE_TIME: Duration = Duration::from_secs(120);
 
 /// What is to be done.
-pub(super) struct Work<'a> {
-    pub(super) what: &'a Encoding<'a>,
-    pub(super) config: &'a DataConfig,
-    pub(super) rows: &'a Arc<Rows>,
+pub(crate) struct Work<'a> {
+    pub(crate) source: &'a Arc<dyn RowSource>,
+    pub(crate) config: &'a DataConfig,
+    pub(crate) rows: &'a Arc<Rows>,
     /// Entries that lack it, in the table's order.
-    pub(super) missing: Vec<u32>,
-    pub(super) stop: &'a Stop,
+    pub(crate) missing: Vec<u32>,
+    /// What cached embeddings are padded to, where they are read.
+    pub(crate) tokens: usize,
+    pub(crate) stop: &'a Stop,
 }
 
-/// The entries whose bucket lacks something, in the order in which the table has them.
-pub(super) fn missing(rows: &Rows, has: impl Fn(&Bucket) -> bool) -> Vec<u32> {
+/// The entries that lack something, in the order in which the table has them.
+pub(crate) fn missing(rows: &Rows, has: impl Fn(&Entry) -> bool) -> Vec<u32> {
     let all = rows.entries.iter().enumerate();
     let mut missing: Vec<(u64, u32)> = all
-        .filter(|(_, entry)| !has(&rows.bucket(entry)))
+        .filter(|(_, entry)| !has(entry))
         .map(|(number, entry)| (entry.row, number as u32))
         .collect();
     missing.sort_unstable();
@@ -45,7 +50,7 @@ pub(super) fn missing(rows: &Rows, has: impl Fn(&Bucket) -> bool) -> Vec<u32> {
 }
 
 /// Batches of rows of one bucket, in order; what is left of a bucket comes last.
-pub(super) fn plans(
+pub(crate) fn plans(
     rows: &Rows,
     missing: &[u32],
     count: usize,
@@ -111,9 +116,9 @@ impl<'a> Pieces<'a> {
 }
 
 impl Work<'_> {
-    /// Reads rows ahead and hands each batch to `each`, which gives the rows to be written. How many were
-    /// encoded.
-    pub(super) fn run(
+    /// Reads rows ahead and hands each batch to `each`, which gives the rows to be written. How many those
+    /// were.
+    pub(crate) fn run(
         &self,
         (name, columns, has_pixels): (&'static str, &'static [&'static str], bool),
         plans: Vec<Plan>,
@@ -122,7 +127,7 @@ impl Work<'_> {
         mut each: impl FnMut(&Plan, crate::data::Content) -> Result<(Vec<Clip>, usize), TrainError>,
     ) -> Result<u64, TrainError> {
         let reader = Reader {
-            source: Arc::clone(&self.what.source),
+            source: Arc::clone(self.source),
             rows: Arc::clone(self.rows),
             config: self.config.clone(),
             seed: None,
@@ -134,7 +139,7 @@ impl Work<'_> {
         if plans.is_empty() {
             return Ok(0);
         }
-        let mut pool = Pool::new(&reader, 0)?;
+        let mut pool = Pool::new(&reader, self.tokens)?;
         let mut pieces = Pieces::new(columns, write);
         let mut plans = plans.into_iter().peekable();
         while !self.stop.is_asked() {
@@ -148,7 +153,7 @@ impl Work<'_> {
             failures.extend(ready.faults);
             if let Some(content) = ready.content {
                 let made = each(&ready.plan, content);
-                // What was encoded before a fault is kept.
+                // What was made before a fault is kept.
                 let (clips, bytes) = match made {
                     Ok(made) => made,
                     Err(error) => {

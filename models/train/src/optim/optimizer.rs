@@ -78,6 +78,21 @@ impl OptimizerConfig {
         }
         problems
     }
+
+    /// That each group names something that is trained, in one of several sets.
+    ///
+    /// # Errors
+    /// [`TrainError::NothingTrained`].
+    pub fn check_groups(&self, sets: &[&Params]) -> Result<(), TrainError> {
+        for Group { pattern, .. } in &self.groups {
+            let mut names = sets.iter().flat_map(|params| params.trained());
+            if !names.any(|(name, _)| fits(pattern, name)) {
+                let pattern = pattern.clone();
+                return Err(TrainError::NothingTrained { key: "optimizer.groups", pattern });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A tensor and what Adam keeps of it.
@@ -99,10 +114,11 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// For everything that `params` trains.
+    /// For everything that `params` trains. A group that fits nothing in it is passed over: see
+    /// [`OptimizerConfig::check_groups`].
     ///
     /// # Errors
-    /// When a group's pattern fits nothing, or there is no memory for the moments.
+    /// When there is no memory for the moments.
     pub fn new(config: &OptimizerConfig, params: &Params) -> Result<Self, TrainError> {
         let adam = Adam {
             beta1: config.beta1,
@@ -110,12 +126,6 @@ impl Optimizer {
             eps: config.eps,
             weight_decay: config.weight_decay,
         };
-        for Group { pattern, .. } in &config.groups {
-            if !params.trained().any(|(name, _)| fits(pattern, name)) {
-                let pattern = pattern.clone();
-                return Err(TrainError::NothingTrained { key: "optimizer.groups", pattern });
-            }
-        }
         let (mut vars, mut slots) = (Vec::new(), Vec::new());
         for (name, var) in params.trained() {
             let group = config.groups.iter().find(|group| fits(&group.pattern, name));

@@ -16,6 +16,17 @@ pub struct CadenceConfig {
     pub minutes: f64,
 }
 
+impl CadenceConfig {
+    /// What is wrong with it, under the key `key`.
+    #[must_use]
+    pub fn problems(self, key: &str) -> Vec<String> {
+        // A year: what is longer is a mistake, and more than clocks can count.
+        let is_right = (0.0..=525_600.0).contains(&self.minutes);
+        let wrong = || format!("`{key}.minutes` is {}, not from 0 to 525600", self.minutes);
+        if is_right { Vec::new() } else { vec![wrong()] }
+    }
+}
+
 /// Counts towards the next time. By the clock things happen at other steps in each run; nothing that
 /// happens by a cadence changes what is trained.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Metrics, Part, PrunePolicy, Saved, checkpoint};
@@ -27,16 +27,13 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`TrainError::Busy`], [`TrainError::OtherRun`], [`TrainError::Io`].
-    pub fn open(
+    pub fn open<C: Serialize + DeserializeOwned>(
         path: &Path,
-        config: &impl Serialize,
+        config: &C,
         (made_of, free): (&Value, &[&str]),
     ) -> Result<Self, TrainError> {
-        let mut config = serde_json::to_value(config)
-            .map_err(|error| TrainError::io("write", path)(error.into()))?;
-        if let Value::Object(keys) = &mut config {
-            keys.insert("made_of".to_owned(), made_of.clone());
-        }
+        let config =
+            whole(config, made_of).map_err(|error| TrainError::io("write", path)(error.into()))?;
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let lock_path = path.join("lock");
         let lock = File::options().create(true).append(true).open(&lock_path);
@@ -55,6 +52,7 @@ impl RunFolder {
             let text = text.map_err(TrainError::io("read", &config_path))?;
             let begun: Value = serde_json::from_str(&text)
                 .map_err(|error| TrainError::io("read", &config_path)(error.into()))?;
+            let begun = completed::<C>(begun);
             let mut keys = Vec::new();
             differences(&begun, &config, "", free, &mut keys);
             if !keys.is_empty() {
@@ -114,6 +112,25 @@ impl RunFolder {
     }
 }
 
+/// A configuration and what it was made of, as the folder keeps them.
+fn whole(config: &impl Serialize, made_of: &Value) -> serde_json::Result<Value> {
+    let mut config = serde_json::to_value(config)?;
+    if let Value::Object(keys) = &mut config {
+        keys.insert("made_of".to_owned(), made_of.clone());
+    }
+    Ok(config)
+}
+
+/// What a folder keeps, with the defaults of settings that came later: a run that an earlier version began
+/// goes on.
+fn completed<C: Serialize + DeserializeOwned>(begun: Value) -> Value {
+    let mut config = begun.clone();
+    let made_of = config.as_object_mut().and_then(|keys| keys.remove("made_of"));
+    let read = serde_json::from_value::<C>(config);
+    let written = read.and_then(|config| whole(&config, &made_of.unwrap_or_default()));
+    written.unwrap_or(begun)
+}
+
 /// Lists where two configurations differ, as `optimizer.learning_rate: 0.1, now 0.2`.
 fn differences(begun: &Value, now: &Value, at: &str, free: &[&str], found: &mut Vec<String>) {
     if free.contains(&at) || begun == now {
@@ -142,6 +159,25 @@ mod tests {
 
     use super::RunFolder;
     use crate::{TrainError, run::PrunePolicy};
+
+    #[test]
+    fn a_run_of_an_earlier_version_goes_on() {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Config {
+            rate: f64,
+            #[serde(default)]
+            newer: u64,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let begun = RunFolder::open(&path, &json!({ "rate": 0.5 }), (&json!({}), &[])).unwrap();
+        begun.save(4, &"state", &[], PrunePolicy::default()).unwrap();
+        drop(begun);
+        let open = |newer| RunFolder::open(&path, &Config { rate: 0.5, newer }, (&json!({}), &[]));
+        let error = open(1).unwrap_err().to_string();
+        assert!(error.contains("`newer` was 0, now 1"), "{error}");
+        assert_eq!(open(0).unwrap().resumed().map(|saved| saved.step), Some(4));
+    }
 
     #[test]
     fn a_folder_is_taken_once_and_goes_on_with_its_own_settings_only() {

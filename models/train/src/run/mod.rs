@@ -12,6 +12,7 @@
 
 mod cadence;
 mod checkpoint;
+mod film;
 mod folder;
 mod guard;
 mod metrics;
@@ -21,6 +22,7 @@ mod picture;
 pub use self::{
     cadence::{Cadence, CadenceConfig},
     checkpoint::{Part, PrunePolicy, Saved},
+    film::write_film,
     folder::RunFolder,
     metrics::{Metrics, Point, read_metrics},
     observe::{Ended, Observer, Stop},

@@ -151,13 +151,8 @@ impl VaeTrainConfig {
     /// file.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
         let config: Self = layers::read(path)?;
-        match config.network() {
-            Err(TrainError::Config { problems, .. }) => {
-                Err(TrainError::Config { path: path.to_owned(), problems })
-            }
-            Err(error) => Err(error),
-            Ok(_) => Ok(config),
-        }
+        config.network().map_err(|error| error.in_file(path))?;
+        Ok(config)
     }
 
     /// Reads and checks the text of a file.
@@ -179,6 +174,8 @@ impl VaeTrainConfig {
         problems.extend(self.clip.problems("clip"));
         problems.extend(self.ema.problems("ema"));
         problems.extend(self.model.problems("model"));
+        problems.extend(self.checkpoint.problems("checkpoint"));
+        problems.extend(self.samples.problems("samples"));
         let mut check = |is_right: bool, problem: String| {
             if !is_right {
                 problems.push(problem);
@@ -197,6 +194,11 @@ impl VaeTrainConfig {
         check(
             self.data.cache == Cache::Off,
             "`data.cache` must be \"off\": the VAE is trained on frames, not on latents".into(),
+        );
+        check(
+            self.data.caption_dropout == 0.0 && self.data.captions.is_empty(),
+            "`data.captions` and `data.caption_dropout` have no use here: a VAE sees no captions"
+                .into(),
         );
         let learns_from_frames = self.loss.lpips == 0.0 || self.data.size >= 16;
         check(learns_from_frames, "`loss.lpips` needs frames of 16 pixels".into());

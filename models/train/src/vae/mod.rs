@@ -12,6 +12,7 @@
 mod checkpoint;
 mod config;
 mod critics;
+mod estimate;
 mod frames;
 mod initial;
 mod losses;
@@ -25,6 +26,7 @@ mod train;
 pub use self::{
     config::{Stage, VaeTrainConfig},
     critics::AdversarialConfig,
+    estimate::VaeEstimate,
     initial::Initial,
     losses::{
         LossConfig, Reconstruction, adaptive_weight, generator, hinge, outliers, reconstruction,

@@ -81,6 +81,13 @@ impl ModelConfig {
                  `checkpoint` that has its own"
             ));
         }
+        if self.has_weights() && (self.initial != Initial::default() || self.log_variance.is_some())
+        {
+            problems.push(format!(
+                "`{key}.initial` and `{key}.log_variance` are for a network from scratch: this one \
+                 begins with trained weights"
+            ));
+        }
         problems
     }
 
@@ -147,7 +154,7 @@ impl VaeTrainConfig {
         if problems.is_empty() {
             return Ok(config);
         }
-        Err(TrainError::Config { path: "the configuration".into(), problems })
+        Err(TrainError::of_file(problems))
     }
 }
 

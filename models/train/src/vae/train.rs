@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 use curate_models::{
-    params::save_tensors,
+    params::{Params, save_tensors},
     vae::{SliceVae, VaeConfig, lpips::Lpips},
 };
 use curate_ops::{Gradients, Rng, on_deep_stack};
@@ -59,19 +59,26 @@ fn run(
     let mut vae_config = config.network()?;
     let from = config.model.checkpoint.as_ref().or(config.model.inflate_from.as_ref());
     let from = from.map(|path| hash_vae(path)).transpose()?;
-    let folder = RunFolder::open(&config.out, config, (&json!({ "from": from }), &FREE))?;
-    let (vae, params, notes) = start::network(config, &vae_config, device)?;
+    let lpips = perceptual(config, around, observer)?;
+    // With LPIPS another network comes out than without.
+    let made_of = json!({ "from": from, "lpips": lpips.as_ref().map(|_| true) });
+    let folder = RunFolder::open(&config.out, config, (&made_of, &FREE))?;
+    let (vae, mut params, notes) = start::network(config, &vae_config, device)?;
     notes.iter().for_each(|note| observer.note(note));
+    // What is only looked at keeps no graph.
+    let looked_at = params.build_frozen(|scope| SliceVae::new(&vae_config, scope))?;
     let generator = Generator::new(&vae, &params, config.recompute)?;
     let mut optimizer = Optimizer::new(&config.optimizer, &params)?;
     let mut ema = Ema::new(config.ema, &params)?;
-    let lpips = perceptual(config, around, observer)?;
     let mut judges = None;
     if config.adversarial.weight > 0.0 {
         let critics = Critics::new(&config.adversarial, config.seed ^ CRITICS_SEED, device)?;
         let optimizer = Optimizer::new(&config.optimizer, &critics.params)?;
         judges = Some(Judges { critics, optimizer });
     }
+    let sets: Vec<&Params> =
+        [&params].into_iter().chain(judges.as_ref().map(|judges| &judges.critics.params)).collect();
+    config.optimizer.check_groups(&sets)?;
 
     // --- where the run is
     let mut state = State {
@@ -94,7 +101,7 @@ fn run(
         config,
         around,
         folder: &folder,
-        vae: &vae,
+        vae: &looked_at,
         params: &params,
         lpips: lpips.as_ref(),
         version: feed.version(),
@@ -104,6 +111,7 @@ fn run(
     let mut checkpoints = Cadence::new(config.checkpoint);
     let mut samples = Cadence::new(config.samples);
     let mut is_sampled = false;
+    let mut kept = state.step;
 
     while state.step < config.steps {
         let step = state.step + 1;
@@ -178,12 +186,17 @@ fn run(
         }
         let is_last = step == config.steps;
         if samples.is_due(step) || is_last {
-            is_sampled = is_last;
-            let (values, factor) = sampling.draw(ema.as_ref(), step, observer)?;
-            state.scaling_factor = factor;
-            vae_config.scaling_factor = factor;
-            for (name, value) in values {
-                point = point.with(name, value);
+            match sampling.draw(ema.as_ref(), step, observer) {
+                Ok((values, factor)) => {
+                    is_sampled = is_last;
+                    state.scaling_factor = factor;
+                    vae_config.scaling_factor = factor;
+                    for (name, value) in values {
+                        point = point.with(name, value);
+                    }
+                }
+                // What goes wrong here costs no step; at the end it is tried once more.
+                Err(error) => observer.note(&format!("step {step} was not measured: {error}")),
             }
         }
         metrics.push(&point)?;
@@ -201,6 +214,7 @@ fn run(
                 judges.as_ref(),
             )?;
             observer.wrote(&saved.path);
+            kept = step;
         }
         if is_over {
             break;
@@ -208,7 +222,7 @@ fn run(
     }
 
     if state.step < config.steps {
-        return Ok(Ended::Stopped(state.step));
+        return Ok(Ended::Stopped(kept));
     }
     if !is_sampled {
         // The run was complete already; its result may have been deleted.
