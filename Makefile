@@ -18,7 +18,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo story story-lora story-smoke test soak bench bench-scenes bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-loader bench-memory bench-keyframes fuzz lint fmt clippy docs ci
+.PHONY: help setup tools models build demo story story-lora story-smoke test soak bench bench-scenes bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-loader bench-wrong-captions bench-memory bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -137,6 +137,9 @@ bench-transcode: build tools ## Transcoded clips: same bytes, how fast, what the
 bench-loader: build tools ## How near a training run's loader comes to plain decoding.
 	benches/loader_speed.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4 \
 	  ../shared/media/scenes/compose_hard17_640x360_25.mp4 ../shared/media/scenes/bbb_1080p30.mp4
+
+bench-wrong-captions: story ## Whether the story's model finds captions that are on the wrong clip.
+	benches/wrong_captions.py $(CURATE) story
 
 bench-memory: build tools ## Peak memory against the number and the length of videos.
 	benches/memory.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4

@@ -31,7 +31,7 @@ fi
 colourless <shapes/named.jsonl >shapes/colourless.jsonl
 sed -i 's#shapes/manifest#shapes/colourless#' pipeline.toml
 "$curate" run pipeline.toml
-"$curate" encode table lora.toml --vae ../dit/model/vae.safetensors --text minilm-l6-v2 --tokens 24 --layers 0
+"$curate" encode table lora.toml --vae ../dit/model/vae.safetensors --text minilm-l6-v2
 if [[ ! -e prompts.jsonl ]]; then
   "$curate" synth prompts named.jsonl --count "${STORY_PROMPTS:-64}" --seed random
   colourless <named.jsonl >prompts.jsonl
