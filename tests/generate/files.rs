@@ -133,3 +133,26 @@ fn clips_become_rows_of_a_table_once() {
         assert!(extra.contains(part), "{part}: {extra}");
     }
 }
+
+/// A limit on the size of files, which a write then meets as it would meet a full disk.
+#[test]
+fn a_full_disk_leaves_what_was_there() {
+    if !is_ready() {
+        return;
+    }
+    let folder = Folder::new();
+    let target = folder.text("clip.mp4");
+    made(&["a cat", "-o", &target]);
+    let read = || [fs::read(&target).unwrap(), fs::read(folder.path("clip.json")).unwrap()];
+    let before = read();
+    let (small, force) = (SMALL.join(" "), "--force");
+    let line = format!(
+        "trap '' XFSZ; ulimit -f 1; exec {CURATE} generate 'a dog' {small} {force} -o {target}"
+    );
+    let full = said(&program("bash").args(["-c", &line]).output().unwrap());
+    assert!(full.code != Some(0) && full.err.contains("clip.mp4"), "{}", full.err);
+    assert!(read() == before, "the old clip or its record is gone");
+    let names = fs::read_dir(folder.path("")).unwrap().map(|file| file.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().contains(".part")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -42,13 +42,19 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "TEXT", conflicts_with = "from")]
     pub(super) negative: Option<String>,
     /// The first prompt's seed; each later one's is one more.
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "from")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        conflicts_with = "from"
+    )]
     pub(super) seed: u64,
     /// Width and height in pixels; default: what the model was trained on.
     #[arg(long, value_name = "WxH", conflicts_with = "from")]
     pub(super) size: Option<Sides>,
     /// Frames, 1 for a picture; default: what the model was trained on.
-    #[arg(long, value_name = "N", conflicts_with = "from")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with = "from")]
     pub(super) frames: Option<usize>,
     /// Frames per second; default: those that the model was trained on.
     #[arg(long, value_name = "FPS", conflicts_with = "from")]
@@ -63,7 +69,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true, conflicts_with = "from")]
     pub(super) guidance: Option<f64>,
     /// How far the steps of a flow are moved towards noise.
-    #[arg(long, value_name = "SHIFT", conflicts_with = "from")]
+    #[arg(long, value_name = "SHIFT", allow_negative_numbers = true, conflicts_with = "from")]
     pub(super) shift: Option<f64>,
     /// A second pass over decoded frames that hides the seams of slices.
     #[arg(long, value_enum, default_value = "on", conflicts_with = "from")]

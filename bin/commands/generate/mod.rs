@@ -82,6 +82,17 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
         let words = format!("--append takes MP4 clips, and these are {}", form.ending());
         return Err(UsageError(words).into());
     }
+    if record.is_none() && settings.guidance <= 1.0 && args.negative.is_none() {
+        let is_idle = |asked: &jobs::Asked| asked.negative.as_ref().is_some_and(|n| !n.is_empty());
+        if let Some(asked) = asked.iter().find(|asked| is_idle(asked)) {
+            let words = format!(
+                "the `negative` of prompt \"{}\" does not count with guidance 1: leave it out, or give \
+                 --guidance above 1",
+                asked.prompt
+            );
+            return Err(UsageError(words).into());
+        }
+    }
     let negative = &card.sampling.negative;
     let jobs = jobs::place(asked, negative, &args.output, (form, is_picture))?;
     // Before pictures are read to fit a size that cannot be.
@@ -273,12 +284,15 @@ impl Run<'_> {
                     writer.push(rgb)?;
                 }
             }
-            // The record first, and no old clip beside it: a clip that is there is then always the one
-            // that its record tells of, whenever the process dies.
+            // Both are on the disk before either takes its place. Then the record first, and no old clip
+            // beside it: a clip that is there is always the one that its record tells of, whenever the
+            // process dies.
+            let clip = writer.finish()?;
+            let record = self.template.of(&job.task).to_json()?;
+            let record = output::written(&job.sidecar(), record.as_bytes())?;
             output::remove(&job.target)?;
-            let record = self.template.of(&job.task);
-            output::whole(&job.sidecar(), record.to_json()?.as_bytes())?;
-            writer.finish()?;
+            record.becomes(&job.sidecar())?;
+            clip.becomes(&job.target)?;
             writeln!(std::io::stdout(), "{}", job.target.display())?;
             let took = (sampled + started.elapsed()).as_secs_f64();
             bar.suspend(|| say(&format!("{}: {took:.1} s", job.target.display())));

@@ -27,8 +27,8 @@ enum Kind {
     Gif(Gif, PathBuf),
     /// One picture.
     Picture(Option<Vec<u8>>, PathBuf),
-    /// Pictures go into the first folder, which becomes the second.
-    Pictures(Part, PathBuf),
+    /// Pictures go into a folder.
+    Pictures(Part),
 }
 
 impl Writer {
@@ -58,7 +58,7 @@ impl Writer {
                 let part = Part::of(&target);
                 fs::create_dir(&part.0)
                     .with_context(|| format!("cannot make the folder {}", part.0.display()))?;
-                Kind::Pictures(part, target)
+                Kind::Pictures(part)
             }
         };
         Ok(Self { size, frames: 0, kind })
@@ -70,9 +70,11 @@ impl Writer {
         let picture = Picture { width, height, format: PixelFormat::Rgb8, data: rgb };
         match &mut self.kind {
             Kind::Mp4(film, _) => film.push(&picture)?,
-            Kind::Gif(gif, _) => gif.push(&picture)?,
+            Kind::Gif(gif, target) => {
+                gif.push(&picture).with_context(|| format!("cannot write {}", target.display()))?
+            }
             Kind::Picture(bytes, _) => *bytes = Some(encode_png(&picture)?),
-            Kind::Pictures(folder, _) => {
+            Kind::Pictures(folder) => {
                 let path = folder.0.join(format!("{:04}.png", self.frames));
                 fs::write(&path, encode_png(&picture)?)
                     .with_context(|| format!("cannot write {}", path.display()))?;
@@ -82,27 +84,30 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts the clip in place of what is there.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
+    /// The whole clip, beside its place and under a name of its own: what is there stays until the clip takes
+    /// its place, so that a full disk costs nothing.
+    pub(super) fn finish(self) -> anyhow::Result<Part> {
         match self.kind {
-            Kind::Mp4(film, target) => whole(&target, &film.finish()?),
-            Kind::Picture(bytes, target) => whole(&target, &bytes.unwrap_or_default()),
+            Kind::Mp4(film, target) => written(&target, &film.finish()?),
+            Kind::Picture(bytes, target) => written(&target, &bytes.unwrap_or_default()),
             Kind::Gif(gif, target) => {
                 let part = Part::of(&target);
-                let file = fs::File::create(&part.0)
-                    .with_context(|| format!("cannot write {}", part.0.display()))?;
-                let mut file = BufWriter::new(file);
-                gif.finish(&mut file)?;
-                file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-                part.becomes(&target)
+                let write = || -> anyhow::Result<()> {
+                    let mut file = BufWriter::new(fs::File::create(&part.0)?);
+                    gif.finish(&mut file)?;
+                    file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+                    Ok(())
+                };
+                write().with_context(|| format!("cannot write {}", target.display()))?;
+                Ok(part)
             }
-            Kind::Pictures(part, target) => part.becomes(&target),
+            Kind::Pictures(part) => Ok(part),
         }
     }
 }
 
 /// A file or folder that is being written. What did not become its target is removed.
-struct Part(PathBuf);
+pub(super) struct Part(PathBuf);
 
 impl Part {
     fn of(target: &Path) -> Self {
@@ -112,7 +117,8 @@ impl Part {
         Self(target.with_file_name(name))
     }
 
-    fn becomes(self, target: &Path) -> anyhow::Result<()> {
+    /// Takes its place.
+    pub(super) fn becomes(self, target: &Path) -> anyhow::Result<()> {
         fs::rename(&self.0, target).with_context(|| format!("cannot write {}", target.display()))
     }
 }
@@ -188,11 +194,11 @@ pub(super) fn remove(target: &Path) -> anyhow::Result<()> {
     removed.with_context(|| format!("cannot remove {}", target.display()))
 }
 
-/// Writes a file that appears whole or not at all.
-pub(super) fn whole(target: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+/// Writes a file beside its place, which it is then given at once.
+pub(super) fn written(target: &Path, bytes: &[u8]) -> anyhow::Result<Part> {
     let part = Part::of(target);
     fs::write(&part.0, bytes).with_context(|| format!("cannot write {}", target.display()))?;
-    part.becomes(target)
+    Ok(part)
 }
 
 #[cfg(test)]

@@ -263,6 +263,11 @@ impl ModelCard {
             tokens <= MOST_TOKENS,
             format!("`text.tokens` is {tokens}, and must be at most {MOST_TOKENS}"),
         );
+        let (guidance, shift) = (self.sampling.guidance, self.sampling.shift);
+        check(
+            guidance.is_finite() && shift.is_finite(),
+            format!("`sampling` has guidance {guidance} and shift {shift}, which must be numbers"),
+        );
         // What films are written with.
         check(
             (0.001..=1000.0).contains(&self.fps),

@@ -395,7 +395,7 @@ mod tests {
             "{text}"
         );
         fs::remove_file(&weights).unwrap();
-        let text = ModelFolder::open(folder.path()).unwrap_err().to_string();
-        assert!(text.contains("no transformer"), "{text}");
+        let error = ModelFolder::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("no transformer"), "{error}");
     }
 }

@@ -145,8 +145,9 @@ impl Settings {
             problems.push(Problem { what: "size", problem });
         }
         let mut add = |what, problem: String| problems.push(Problem { what, problem });
-        if !(self.guidance.is_finite() && (0.0..=100.0).contains(&self.guidance)) {
-            add("guidance", format!("{} is not between 0 and 100", self.guidance));
+        // Below 1 a clip would be led away from its text; the published scripts take it for 1.
+        if !(1.0..=100.0).contains(&self.guidance) {
+            add("guidance", format!("{} is not between 1 (none) and 100", self.guidance));
         }
         if !(0.0..=1.0).contains(&self.clip_ratio) {
             add("clip ratio", format!("{} is not between 0 and 1", self.clip_ratio));
