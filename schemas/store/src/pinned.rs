@@ -13,7 +13,9 @@ use lance::{
     dataset::{ProjectionRequest, scanner::DatasetRecordBatchStream},
 };
 
-use crate::{Pending, Result, Store, error::At as _, read::row_ids, schema::known};
+use crate::{
+    Pending, Result, Store, error::At as _, query::condition, read::row_ids, schema::known,
+};
 
 /// One version of the clips. Cloning is cheap.
 #[derive(Clone)]
@@ -93,7 +95,7 @@ impl Pinned {
             scan.project(&known(&self.clips, columns)).at("read", &path)?;
             scan.with_row_id();
             if let Some(filter) = filter {
-                scan.filter(filter).at("read", &path)?;
+                scan.filter(condition(filter)?).at("read", &path)?;
             }
             let stream = Box::pin(scan.try_into_stream().await.at("read", &path)?);
             Ok(PinnedRows { of: self, stream })
@@ -162,6 +164,14 @@ mod tests {
             }
             assert_eq!(seen, count);
         }
+        for (filter, rest) in
+            [("motion > 1, motion < 3", "`,`"), ("motion > 1 mtoion < 3", "`mtoion`")]
+        {
+            let error = newest.rows(&["clip_id"], Some(filter)).await.unwrap_err();
+            let StoreError::Sql { source, .. } = &error else { panic!("{error}") };
+            assert!(source.to_string().contains(rest), "{source}");
+        }
+        newest.rows(&["clip_id"], Some("motion > 1 -- a note")).await.unwrap();
         let error = newest.rows(&["clip_id"], Some("motoin > 1")).await.unwrap_err();
         assert!(matches!(error, StoreError::Lance { .. }), "{error}");
         assert!(table.store.pinned(Some(999)).await.is_err());

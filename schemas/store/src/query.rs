@@ -25,6 +25,7 @@ use datafusion::{
     physical_plan::SendableRecordBatchStream,
     prelude::{SessionConfig, ident, lit},
     scalar::ScalarValue,
+    sql::sqlparser::{dialect::GenericDialect, parser::Parser, tokenizer::Token},
 };
 use futures::{Stream, StreamExt as _};
 use lance::{Dataset, datafusion::LanceTableProvider, datatypes::BlobHandling};
@@ -138,6 +139,25 @@ impl Stream for Rows {
         let batch = self.stream.poll_next_unpin(cx);
         batch.map(|batch| batch.map(|batch| batch.map_err(|source| failed(&self.sql, source))))
     }
+}
+
+/// An SQL condition, if it is one to its last word: Lance reads as far as it understands and passes over
+/// the rest, and then a typing error would let through what it should have kept out.
+///
+/// # Errors
+/// [`StoreError::Sql`] when something follows the condition.
+pub(crate) fn condition(filter: &str) -> Result<&str> {
+    let Ok(mut parser) = Parser::new(&GenericDialect {}).try_with_sql(filter) else {
+        return Ok(filter);
+    };
+    // What is no condition at all is Lance's to tell.
+    let is_read = parser.parse_expr().is_ok();
+    let rest = parser.peek_token().token;
+    if !is_read || rest == Token::EOF {
+        return Ok(filter);
+    }
+    let problem = format!("`{rest}` and what follows is no part of the condition");
+    Err(failed(filter, DataFusionError::Plan(problem)))
 }
 
 fn failed(sql: &str, source: DataFusionError) -> StoreError {

@@ -33,7 +33,7 @@ use serde_json::Value;
 
 use crate::{
     Pending, Result, Store, StoreError, commit::is_conflict, error::At as _, gate::Gate, lease,
-    meta::JUDGE, schema,
+    meta::JUDGE, query::condition, schema,
 };
 
 /// How often to look again when another process changes the same rows.
@@ -185,7 +185,7 @@ impl Store {
             let mut scan = clips.scan();
             scan.project(&schema::known(&clips, columns)).at("read", &path)?;
             if let Some(filter) = filter {
-                scan.filter(filter).at("read", &path)?;
+                scan.filter(condition(filter)?).at("read", &path)?;
             }
             let stream = Box::pin(scan.try_into_stream().await.at("read", &path)?);
             Ok(Clips { store: self, stream, version: clips.version_id() })

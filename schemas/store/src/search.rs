@@ -25,7 +25,9 @@ use lance_index::{
 };
 use lance_linalg::distance::MetricType;
 
-use crate::{Pending, Result, Store, commit::is_conflict, error::At as _, gate::Gate};
+use crate::{
+    Pending, Result, Store, commit::is_conflict, error::At as _, gate::Gate, query::condition,
+};
 
 /// What to find.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,7 @@ impl Store {
         Box::pin(async move {
             let path = self.layout().clips();
             let clips = self.latest_clips().await?;
+            search.filter.map(condition).transpose()?;
             let scan = prepare(&clips, &search).at("search", &path)?;
             let found = scan.try_into_batch().await.at("search", &path)?;
             let rows = batch::to_rows(&CLIPS, &found).at("read", &path)?;
