@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use crate::opening::{NoTable, Table};
 
 /// Video bytes read back at a time.
-const BATCH_BYTES: u64 = 16 << 20;
+const BATCH_BYTES: u64 = 4 << 20;
 /// Rows read back at a time.
 const BATCH_ROWS: usize = 256;
 

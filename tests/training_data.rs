@@ -99,6 +99,20 @@ fn what_is_read_is_what_the_rows_say() {
         [("image", 64, 64, 1), ("video", 48, 64, 16), ("video", 64, 48, 16), ("video", 64, 48, 8)];
     assert_eq!(sizes, wanted.map(|(kind, h, w, n)| (kind.to_owned(), h, w, n)).into());
 
+    // What the run of a file would read: a VAE needs no captions, so that rows without one count.
+    let common = "out = 'run'\nsteps = 1\n[data]\ntable = 'elsewhere'\nsize = 64\nframes = 16\n";
+    let vae = format!("stage = 'slice'\n{common}[model]\npreset = 'tiny'\n");
+    fs::write(folder.path("vae.toml"), vae).unwrap();
+    let dit = format!("stage = 'full'\n{common}[model]\npreset = 'tiny'\nvae = 'none'\n");
+    fs::write(folder.path("dit.toml"), dit).unwrap();
+    let of_vae = curate(&["buckets", &out, &folder.text("vae.toml")]);
+    assert_eq!(of_vae.code, Some(0), "{}", of_vae.err);
+    assert!(of_vae.out.contains("12 rows would be used"), "{}", of_vae.out);
+    let of_dit = curate(&["buckets", &out, &folder.text("dit.toml")]);
+    assert!(of_dit.out.contains("12 rows would be used"), "{}", of_dit.out);
+    let words = "what is cached is not looked at";
+    assert!(of_dit.err.contains(words) && of_dit.err.contains("`model.vae`"), "{}", of_dit.err);
+
     // Captions are of the right clip: each clip's colour is its caption.
     let (batches, report) = read(&out, &["--batch", "2", "--read", "24", "--workers", "3"]);
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

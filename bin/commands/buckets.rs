@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use curate_models::{dit::Config, hub::Hub};
+use curate_models::{dit::Config, hub::Hub, vae::VaeConfig};
 use curate_train::{
     RunKind,
     data::{
@@ -21,6 +21,7 @@ use curate_train::{
     },
     data_of_run,
     dit::{DitTrainConfig, Parts},
+    vae::{VaeEstimate, VaeTrainConfig},
 };
 use serde_json::{Value as Json, json};
 use tokio::runtime::Handle;
@@ -145,9 +146,39 @@ pub(crate) fn usage(error: DataError) -> anyhow::Error {
 
 /// What is to be trained.
 struct Aim {
-    /// The transformer, and what it is called.
-    network: (Config, String),
+    network: Network,
+    /// What it is called.
+    name: String,
     wanted: Wanted,
+}
+
+/// That for which batch sizes are estimated.
+enum Network {
+    Transformer(Config),
+    Vae(VaeConfig),
+}
+
+impl Network {
+    /// Samples of a bucket that fit cards.
+    fn samples(&self, bucket: &Bucket) -> [u64; 3] {
+        match self {
+            Self::Transformer(config) => CARDS.map(|card| estimate::samples(config, bucket, card)),
+            Self::Vae(config) => {
+                // A square of as many pixels.
+                let side = (bucket.height * bucket.width).isqrt();
+                let of = VaeEstimate::of(config, bucket.frames, side);
+                of.map_or([0; 3], |estimate| CARDS.map(|card| estimate.clips(card)))
+            }
+        }
+    }
+
+    /// How it is thought to be trained.
+    const fn manner(&self) -> &'static str {
+        match self {
+            Self::Transformer(_) => "bf16 with gradient checkpointing",
+            Self::Vae(_) => "f32 without `recompute`, LPIPS and discriminators",
+        }
+    }
 }
 
 impl Aim {
@@ -163,6 +194,11 @@ impl Aim {
         let is_dit = trainer.unwrap_or(Trainer::Dit) == Trainer::Dit;
         let mut wanted = Wanted { captions: is_dit, ..Wanted::default() };
         let mut network = None;
+        if let Some(file) = file.filter(|_| !is_dit && kind == Some(RunKind::Vae)) {
+            let run = VaeTrainConfig::read(file).and_then(|run| run.network());
+            let run = run.map_err(|error| UsageError(error.in_file(file).to_string()))?;
+            network = Some((Network::Vae(run), "the file's VAE".to_owned()));
+        }
         if let Some(file) = file.filter(|_| is_dit && kind == Some(RunKind::Dit)) {
             let hub = Hub::open(env::models_dir()?)?;
             let found = DitTrainConfig::read(file).and_then(|run| {
@@ -172,6 +208,7 @@ impl Aim {
             match found {
                 Ok((of_run, transformer)) => {
                     wanted = of_run;
+                    let transformer = Network::Transformer(transformer);
                     network = Some((transformer, "the file's network".to_owned()));
                 }
                 // What is named there may be trained first.
@@ -183,35 +220,34 @@ impl Aim {
         }
         if let Some(name) = &args.preset {
             let preset = Config::preset(name).map_err(|error| UsageError(error.to_string()))?;
-            network = Some((preset, format!("`{name}`")));
+            network = Some((Network::Transformer(preset), format!("`{name}`")));
         }
-        let network = network.unwrap_or_else(|| (Config::xl2(), "`xl2`".to_owned()));
-        Ok(Self { network, wanted })
+        let usual = || (Network::Transformer(Config::xl2()), "`xl2`".to_owned());
+        let (network, name) = network.unwrap_or_else(usual);
+        Ok(Self { network, name, wanted })
     }
 }
 
 pub(crate) fn run(args: &BucketsArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let config = args.data.config(&args.out, args.recipe.as_deref())?;
-    let Aim { network, wanted } = Aim::of(args)?;
+    let aim = Aim::of(args)?;
+    let wanted = &aim.wanted;
     let rows = TableRows::open(&config, None, runtime).map_err(usage)?;
     match args.read {
-        None => show(&Rows::look(&rows, &config, &wanted).map_err(usage)?, &network, args),
+        None => show(&Rows::look(&rows, &config, wanted).map_err(usage)?, &aim, args),
         Some(batches) => {
             curate_media::init();
-            let loader = Loader::open_for(Arc::new(rows), &config, &wanted, args.seed, None);
+            let loader = Loader::open_for(Arc::new(rows), &config, wanted, args.seed, None);
             read_ahead(loader.map_err(usage)?, batches, args)
         }
     }
 }
 
 /// Prints the buckets, and what is in none.
-fn show(
-    rows: &Rows,
-    (network, name): &(Config, String),
-    args: &BucketsArgs,
-) -> anyhow::Result<Exit> {
+fn show(rows: &Rows, aim: &Aim, args: &BucketsArgs) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
-    let sizes = |bucket: &Bucket| CARDS.map(|card| estimate::samples(network, bucket, card));
+    let Aim { network, name, .. } = aim;
+    let sizes = |bucket: &Bucket| network.samples(bucket);
     let counted = || rows.buckets.iter().zip(rows.members.iter().map(Vec::len));
     let unusable: u64 = rows.unusable.values().sum();
     if args.json {
@@ -260,8 +296,9 @@ fn show(
             writeln!(out, "{count} would not: {why}")?;
         }
         say(&format!(
-            "batch sizes are estimates from tokens, for training all of {name} in bf16 with gradient \
-             checkpointing; 0: weights and moments alone are more"
+            "batch sizes are estimates, for training all of {name} in {}; 0: weights and moments alone \
+             are more",
+            network.manner()
         ));
     }
     if rows.entries.is_empty() {

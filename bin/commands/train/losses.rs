@@ -21,6 +21,9 @@ use crate::{
     signals,
 };
 
+/// Times at most: as many as the published noise schedule has steps.
+const MOST_TIMES: usize = 1000;
+
 /// What is measured, and how.
 #[derive(Debug, Args)]
 pub(crate) struct LossArgs {
@@ -39,8 +42,9 @@ pub(crate) struct LossArgs {
 
 pub(super) fn losses(args: &LossArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let config = DitTrainConfig::read(&args.file).map_err(usage)?;
-    if args.times == 0 {
-        return Err(UsageError("--times 0: a loss is of at least one time".to_owned()).into());
+    if !(1..=MOST_TIMES).contains(&args.times) {
+        let words = format!("--times {}: must be from 1 to {MOST_TIMES}", args.times);
+        return Err(UsageError(words).into());
     }
     let began = Instant::now();
     let (place, hub, stop) =
@@ -76,8 +80,11 @@ pub(super) fn losses(args: &LossArgs, runtime: &Handle) -> anyhow::Result<Exit> 
         return Ok(Exit::Stopped);
     }
     say("captions that tell the model least come first with:");
-    let sql = "select clip_id, caption, loss, caption_gain from clips where loss_key is not null \
-               order by caption_gain limit 20";
+    let sql = format!(
+        "select clip_id, caption, loss, caption_gain from clips where loss_key like '%{}%' \
+         order by caption_gain limit 20",
+        measured.model
+    );
     writeln!(std::io::stdout(), "curate query {table} \"{sql}\"")?;
     Ok(if measured.failures.is_empty() { Exit::Complete } else { Exit::Partial })
 }

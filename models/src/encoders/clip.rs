@@ -90,6 +90,14 @@ impl ClipVisionConfig {
         }
     }
 
+    /// Reads that of a folder, as [`ClipVision::open`] finds it.
+    ///
+    /// # Errors
+    /// Those of [`ClipVisionConfig::open`], and when there is none.
+    pub fn find(folder: &Path) -> Result<Self, EncoderError> {
+        Self::open(&find(folder, &["config.json"], "`config.json`")?)
+    }
+
     /// Reads a `config.json`, of the tower alone or of the whole of CLIP.
     ///
     /// # Errors
@@ -186,7 +194,7 @@ impl ClipVision {
     /// # Errors
     /// When a file is not there, cannot be read, or is of another network.
     pub fn open(folder: &Path, device: &Device, dtype: DType) -> Result<Self, EncoderError> {
-        let config = ClipVisionConfig::open(&find(folder, &["config.json"], "`config.json`")?)?;
+        let config = ClipVisionConfig::find(folder)?;
         let weights = Weights::open(&Self::weights(folder)?).map_err(ParamsError::from)?;
         Self::from_weights(weights, &config, device, dtype)
     }

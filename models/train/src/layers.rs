@@ -142,7 +142,9 @@ pub(crate) fn hold_out(data: &DataConfig, share: f64) -> (DataConfig, Option<Dat
     }
     let bound = (share * f64::from(u32::MAX)) as u32;
     let side = |side: &str| {
-        let filter = format!("({}) AND clip_id {side} '{bound:08x}'", data.filter);
+        // A filter may end with a comment.
+        let end = if data.filter.contains("--") { "\n" } else { "" };
+        let filter = format!("({}{end}) AND clip_id {side} '{bound:08x}'", data.filter);
         DataConfig { filter, ..data.clone() }
     };
     (side(">="), Some(side("<")))

@@ -12,6 +12,12 @@ use serde::{Deserialize, Serialize};
 /// Sides of frames are multiples of this: eight pixels a latent, two latents a token.
 pub const SIDE_STEP: usize = 16;
 
+/// The longest side of a square bucket.
+const MOST_SIDE: usize = 1 << 14;
+
+/// The most frames of a clip: more than an hour of film.
+const MOST_FRAMES: usize = 1 << 17;
+
 /// A version of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -151,7 +157,9 @@ impl DataConfig {
                 "data.size: {size} is no multiple of {SIDE_STEP}; the nearest below is {nearest}"
             ),
         );
+        check(size <= MOST_SIDE, format!("data.size: {size} is more than {MOST_SIDE} pixels"));
         let (frames, step) = (self.frames, self.frame_step);
+        check(frames <= MOST_FRAMES, format!("data.frames: {frames} is more than {MOST_FRAMES}"));
         check(step > 0, "data.frame_step: must be at least 1".to_owned());
         if step > 0 && frames != 1 && (frames == 0 || frames % step > 1) {
             let below = frames / step * step;
@@ -174,7 +182,7 @@ impl DataConfig {
             "data.fps: must be a positive number",
         );
         check((0.0..0.5).contains(&self.trim), "data.trim: must be at least 0 and less than 0.5");
-        check(self.batch > 0, "data.batch: must be at least 1");
+        check((1..=1 << 20).contains(&self.batch), "data.batch: must be from 1 to 1048576 samples");
         check(
             self.image_share.is_none_or(|share| (0.0..=1.0).contains(&share)),
             "data.image_share: must be from 0 to 1",

@@ -35,8 +35,11 @@ pub struct Spacing {
 impl Spacing {
     /// That of a configuration.
     #[must_use]
-    pub const fn of(config: &DataConfig) -> Self {
-        Self { stride: config.stride, fps: config.fps, trim: config.trim }
+    pub fn of(config: &DataConfig) -> Self {
+        let spacing = Self { stride: config.stride, fps: config.fps, trim: config.trim };
+        // As it is read from a key: JSON's numbers may come back changed in their last digit.
+        let text = serde_json::to_string(&spacing);
+        text.and_then(|text| serde_json::from_str(&text)).unwrap_or(spacing)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use curate_models::{
     diffusion::{Objective, Prediction, TimestepDraw, Variance, Weighting},
-    dit::Config,
+    dit::{Config, LATENT_CHANNELS},
     generate::SamplingSpec,
     lora::LoraConfig,
 };
@@ -21,7 +21,7 @@ use crate::{
     data::{Cache, DataConfig},
     layers::{self, Staged, hold_out},
     optim::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig},
-    run::{CadenceConfig, PrunePolicy},
+    run::{CadenceConfig, MOST_BATCHES, PrunePolicy},
 };
 
 /// What is trained, on what.
@@ -284,7 +284,10 @@ impl DitTrainConfig {
         };
         check(!self.out.as_os_str().is_empty(), "`out` is empty; name a folder for the run");
         check(self.steps > 0, "`steps` is 0");
-        check(self.accumulate > 0, "`accumulate` is 0; 1 is a batch for each step");
+        check(
+            (1..=MOST_BATCHES).contains(&self.accumulate),
+            "`accumulate` must be from 1 (a batch for each step) to 1000000",
+        );
         check((0.0..=0.5).contains(&self.held_out), "`held_out` is no share from 0 to 0.5");
         check((0.0..=1.0).contains(&self.text_dropout), "`text_dropout` is no share from 0 to 1");
         check(
@@ -313,6 +316,16 @@ impl DitTrainConfig {
              `sample_size` are of no use with `stage = \"lora\"`: the network is that of `model.from`",
         );
         check(
+            self.model.image.is_none() || self.data.cache == Cache::Off,
+            "`model.image` needs frames to look at: set `data.cache = \"off\"`",
+        );
+        check(
+            self.model.in_channels != Some(LATENT_CHANNELS)
+                || self.guidance
+                    == GuidanceConfig { known: self.guidance.known, ..Default::default() },
+            "`guidance` is for networks that are given frames, and `model.in_channels` is 4",
+        );
+        check(
             self.data.cache != Cache::Require || !self.data.random_ratio_crop,
             "`data.random_ratio_crop` crops anew for each epoch, and `data.cache = \"require\"` wants \
              latents that were made before: leave one out",
@@ -333,7 +346,6 @@ impl DitTrainConfig {
 
     /// That the objective fits what comes out of the network.
     pub(super) fn fits(objective: &Objective, network: &Config) -> Result<(), TrainError> {
-        use curate_models::{diffusion::Variance, dit::LATENT_CHANNELS};
         let wanted = match objective.variance {
             Variance::LearnedRange => 2 * LATENT_CHANNELS,
             Variance::Fixed => LATENT_CHANNELS,

@@ -4,8 +4,8 @@
 //! The losses that a step sees differ more by the time and noise that were drawn than by the clip, so they
 //! say little about it. Here every clip is measured at the same times, by the averaged weights of the
 //! newest checkpoint, once under its caption and once under the empty one with the same noise. A clip's
-//! numbers depend on nothing but the clip: its noise comes from its own stream, and it is alone in its
-//! batches.
+//! numbers do not depend on other clips: its noise comes from its own stream, and it is alone in its
+//! batches. (Cached latents are rounded to 16 bits, which changes them in the sixth digit.)
 //!
 //! Decided against collecting losses while training: it would be free, but comparing clips would take
 //! hundreds of epochs.
@@ -64,6 +64,8 @@ impl Default for LossOptions {
 /// What measuring came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
+    /// Hash of the model and of every setting that the numbers depend on: in `loss_key`.
+    pub model: String,
     /// The model's step.
     pub step: u64,
     /// Rows that were measured.
@@ -114,7 +116,7 @@ pub fn measure_losses(
     let hashes = parts.hashes()?;
     let folder = RunFolder::open(&config.out, config, (&hashes.made_of(), &FREE))?;
     let saved = folder.resumed().ok_or_else(not_trained)?;
-    let part = if saved.file("ema").is_file() { "ema" } else { "model" };
+    let part = if config.ema.decay > 0.0 { "ema" } else { "model" };
     let mut trainee = parts.transformer(config, device)?;
     let weights = saved.weights(part)?;
     for (name, var) in trainee.trained().trained() {
@@ -153,6 +155,7 @@ pub fn measure_losses(
     let before = measured_before(&**source, &data, &model)?;
     let missing = pieces::missing(&rows, |entry| before.contains(&entry.id));
     let mut measured = Measured {
+        model: model.clone(),
         step: saved.step,
         had: (rows.entries.len() - missing.len()) as u64,
         unusable: rows.unusable.clone(),

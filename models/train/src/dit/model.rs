@@ -6,8 +6,8 @@ use candle_core::{DType, Device};
 use curate_models::{
     Weights,
     diffusion::Objective,
-    dit::{Config, Transformer3d, load},
-    encoders::{ClipVision, TextFiles},
+    dit::{CLIP_CHANNELS, Config, Transformer3d, load},
+    encoders::{ClipVision, ClipVisionConfig, TextFiles},
     generate::{
         CARD_FORMAT, ModelCard, ModelFolder, SamplingSpec, Settings, TextSource, TextSpec,
         text_files, transformer_config,
@@ -98,6 +98,16 @@ impl Parts {
                 transformer.in_channels
             )));
         }
+        if let Some(folder) = &image {
+            let width = ClipVisionConfig::find(folder)?.projection_dim;
+            if width != CLIP_CHANNELS {
+                return Err(wrong(format!(
+                    "`model.image`: the embeddings of {} have {width} numbers, and the transformer takes \
+                     {CLIP_CHANNELS}: it wants CLIP ViT-L/14",
+                    folder.display()
+                )));
+            }
+        }
         let unfit = config.data.lengths().into_iter().find_map(|frames| vae.latents(frames).err());
         if let Some(error) = unfit {
             return Err(wrong(format!("`data.frames`: {error}")));
@@ -154,6 +164,13 @@ impl Parts {
                     .to_owned(),
             );
         }
+        if self.image.is_some() && cache != Cache::Off {
+            notes.push(
+                "no image is shown to the network, as latents may come from the cache: set \
+                 `data.cache = \"off\"` for that"
+                    .to_owned(),
+            );
+        }
         if self.transformer.has_clip() && self.image.is_none() {
             notes.push(
                 "there is no image tower (`model.image`): the layers for its tokens stay as they are"
@@ -163,14 +180,16 @@ impl Parts {
         notes
     }
 
-    /// CLIP's image tower, if there is one.
+    /// CLIP's image tower, if there is one and the run has frames to show it. With a cache, whether a clip
+    /// comes as frames is chance, which must not decide what is learnt.
     pub(super) fn image_tower(
         &self,
+        config: &DitTrainConfig,
         device: &Device,
-        dtype: DType,
     ) -> Result<Option<ClipVision>, TrainError> {
-        let open = |folder: &PathBuf| ClipVision::open(folder, device, dtype);
-        Ok(self.image.as_ref().map(open).transpose()?)
+        let folder = self.image.as_ref().filter(|_| config.data.cache == Cache::Off);
+        let open = |folder: &PathBuf| ClipVision::open(folder, device, DType::F32);
+        Ok(folder.map(open).transpose()?)
     }
 
     /// The transformer with its first weights, and notes on where they come from.

@@ -24,7 +24,7 @@ use crate::{
     data::Pixels,
     feed::Surroundings,
     optim::{Ema, Optimizer},
-    run::{Cadence, Ended, Observer, Point, RunFolder, Values, add_mean, pass_over},
+    run::{Cadence, Ended, Observer, Point, RunFolder, Values, add_mean, not_fewer, pass_over},
 };
 
 /// Streams of dropout masks, which no batch's numbers share.
@@ -65,7 +65,7 @@ fn run(
     let mut ema = Ema::new(config.ema, trainee.trained())?;
     let generator = preview_generator(config, &parts, &mut trainee, device)?;
     let schedule = parts.card.noise();
-    let image = parts.image_tower(device, DType::F32)?;
+    let image = parts.image_tower(config, device)?;
     let around_it = (&generator, image.as_ref(), &schedule);
     let preparation = Preparation::new(config, &parts, around_it, device);
 
@@ -74,6 +74,7 @@ fn run(
     if let Some(saved) = folder.resumed() {
         state = saved.state()?;
         restore(saved, trainee.trained(), (&mut optimizer, ema.as_mut()))?;
+        not_fewer(state.step, config.steps)?;
         observer.note(&format!("goes on behind step {} of {}", state.step, config.steps));
     }
     let wanted = hashes.wanted();

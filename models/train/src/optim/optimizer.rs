@@ -84,9 +84,13 @@ impl OptimizerConfig {
     /// # Errors
     /// [`TrainError::NothingTrained`].
     pub fn check_groups(&self, sets: &[&Params]) -> Result<(), TrainError> {
-        for Group { pattern, .. } in &self.groups {
+        for (number, Group { pattern, .. }) in self.groups.iter().enumerate() {
             let mut names = sets.iter().flat_map(|params| params.trained());
-            if !names.any(|(name, _)| fits(pattern, name)) {
+            // The first that fits counts, so one behind it may be left with nothing.
+            let is_first = |name: &str| {
+                self.groups.iter().position(|group| fits(&group.pattern, name)) == Some(number)
+            };
+            if !names.any(|(name, _)| is_first(name)) {
                 let pattern = pattern.clone();
                 return Err(TrainError::NothingTrained { key: "optimizer.groups", pattern });
             }

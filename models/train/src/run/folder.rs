@@ -32,8 +32,9 @@ impl RunFolder {
         config: &C,
         (made_of, free): (&Value, &[&str]),
     ) -> Result<Self, TrainError> {
-        let config =
-            whole(config, made_of).map_err(|error| TrainError::io("write", path)(error.into()))?;
+        let config = whole(config, made_of)
+            .and_then(|config| serde_json::to_string_pretty(&config))
+            .map_err(|error| TrainError::io("write", path)(error.into()))?;
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let lock_path = path.join("lock");
         let lock = File::options().create(true).append(true).open(&lock_path);
@@ -50,18 +51,19 @@ impl RunFolder {
         if resumed.is_some() {
             let text = fs::read_to_string(&config_path);
             let text = text.map_err(TrainError::io("read", &config_path))?;
-            let begun: Value = serde_json::from_str(&text)
-                .map_err(|error| TrainError::io("read", &config_path)(error.into()))?;
-            let begun = completed::<C>(begun);
+            // Both are read: JSON's numbers may come back changed in their last digit.
+            let read = |text: &str| {
+                completed::<C>(text)
+                    .map_err(|error| TrainError::io("read", &config_path)(error.into()))
+            };
             let mut keys = Vec::new();
-            differences(&begun, &config, "", free, &mut keys);
+            differences(&read(&text)?, &read(&config)?, "", free, &mut keys);
             if !keys.is_empty() {
                 return Err(TrainError::OtherRun { folder: path.to_owned(), keys });
             }
         }
-        let text = serde_json::to_string_pretty(&config).unwrap_or_default();
         let part = path.join("config.json.part");
-        fs::write(&part, text).map_err(TrainError::io("write", &part))?;
+        fs::write(&part, config).map_err(TrainError::io("write", &part))?;
         fs::rename(&part, &config_path).map_err(TrainError::io("write", &config_path))?;
         Ok(Self { path: path.to_owned(), resumed, _lock: lock })
     }
@@ -123,12 +125,13 @@ fn whole(config: &impl Serialize, made_of: &Value) -> serde_json::Result<Value> 
 
 /// What a folder keeps, with the defaults of settings that came later: a run that an earlier version began
 /// goes on.
-fn completed<C: Serialize + DeserializeOwned>(begun: Value) -> Value {
+fn completed<C: Serialize + DeserializeOwned>(text: &str) -> serde_json::Result<Value> {
+    let begun: Value = serde_json::from_str(text)?;
     let mut config = begun.clone();
     let made_of = config.as_object_mut().and_then(|keys| keys.remove("made_of"));
     let read = serde_json::from_value::<C>(config);
     let written = read.and_then(|config| whole(&config, &made_of.unwrap_or_default()));
-    written.unwrap_or(begun)
+    Ok(written.unwrap_or(begun))
 }
 
 /// Lists where two configurations differ, as `optimizer.learning_rate: 0.1, now 0.2`.
@@ -159,6 +162,20 @@ mod tests {
 
     use super::RunFolder;
     use crate::{TrainError, run::PrunePolicy};
+
+    #[test]
+    fn a_run_goes_on_whatever_digits_its_numbers_have() {
+        for rate in [9.791972253410967e-05, 1.1243246231482839e-05, 1e-25, 0.1 + 0.2] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run");
+            let config = json!({ "rate": rate });
+            let open = || RunFolder::open(&path, &config, (&json!({}), &[])).unwrap();
+            open().save(4, &"state", &[], PrunePolicy::default()).unwrap();
+            for _ in 0..3 {
+                assert_eq!(open().resumed().map(|saved| saved.step), Some(4), "{rate}");
+            }
+        }
+    }
 
     #[test]
     fn a_run_of_an_earlier_version_goes_on() {

@@ -22,3 +22,13 @@ pub(crate) fn pass_over(
     }
     Err(TrainError::NotFinite { steps: *bad_steps, step, metrics: metrics.to_owned() })
 }
+
+/// That no fewer steps are asked for than were made: what is there cannot be taken back.
+pub(crate) fn not_fewer(made: u64, asked: u64) -> Result<(), TrainError> {
+    if made <= asked {
+        return Ok(());
+    }
+    Err(TrainError::of_file(vec![format!(
+        "`steps` is {asked}, and the run has made {made}: ask for as many or more, or give it another `out`"
+    )]))
+}

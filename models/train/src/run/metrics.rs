@@ -73,10 +73,12 @@ impl Metrics {
     /// When the file cannot be read or written.
     pub(super) fn open(path: &Path, done: u64) -> Result<Self, TrainError> {
         if path.exists() {
-            let mut kept = String::new();
-            for point in read_metrics(path)?.into_iter().filter(|point| point.step <= done) {
-                kept.push_str(&line(&point));
-            }
+            // Lines stay as they are: numbers that are read and written again change in their last digit.
+            let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+            let is_kept = |line: &&str| {
+                serde_json::from_str::<Point>(line).is_ok_and(|point| point.step <= done)
+            };
+            let kept: String = text.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect();
             let part = path.with_extension("part");
             fs::write(&part, kept).map_err(TrainError::io("write", &part))?;
             fs::rename(&part, path).map_err(TrainError::io("replace", path))?;

@@ -87,6 +87,12 @@ impl SetSpec {
         }
     }
 
+    /// What the manifest does not say of the clips.
+    fn form(&self) -> String {
+        let Self { size, frames, fps, .. } = self;
+        format!("{{\"size\":{size},\"frames\":{frames},\"fps\":{fps}}}\n")
+    }
+
     /// The scene of a clip, and its line.
     fn clip(&self, index: u32) -> (Scene, Row) {
         let mut rng = Rng::with_stream(self.seed, CLIPS + u64::from(index));
@@ -118,18 +124,26 @@ impl SetSpec {
 }
 
 /// Writes `folder/clips/NNNNNN.mp4` and `folder/manifest.jsonl`. The same settings always give the
-/// same bytes. A set that is whole already is left as it is; one that was begun is made anew.
+/// same bytes. A set that is whole already is left as it is; one that was begun, or lacks a clip, is made
+/// anew.
 ///
 /// # Errors
 /// `Setting` for sizes that make no sense, `OtherSet` where the folder holds a manifest of other
-/// clips, `Io` and `Media` with the file.
+/// clips, or clips of another size, length or rate, `Io` and `Media` with the file.
 pub fn write_set(folder: &Path, spec: &SetSpec) -> Result<Written, ShapesError> {
     let tick = spec.check()?;
     let manifest = folder.join("manifest.jsonl");
     let clips: Vec<(Scene, Row)> = (0..spec.count).map(|index| spec.clip(index)).collect();
     let text = lines(&manifest, clips.iter().map(|(_, row)| row))?;
+    let (form_path, form) = (folder.join("form.json"), spec.form());
+    // A set of an earlier version does not say its form.
+    let is_form = std::fs::read_to_string(&form_path).map_or(true, |there| there == form);
     match std::fs::read_to_string(&manifest) {
-        Ok(there) if there == text => return Ok(Written { manifest, made: 0 }),
+        Ok(there) if there == text && is_form => {
+            if clips.iter().all(|(_, row)| folder.join(&row.path).is_file()) {
+                return Ok(Written { manifest, made: 0 });
+            }
+        }
         Ok(_) => return Err(ShapesError::OtherSet(manifest)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(ShapesError::io("read", &manifest)(error)),
@@ -147,6 +161,7 @@ pub fn write_set(folder: &Path, spec: &SetSpec) -> Result<Written, ShapesError> 
             std::fs::write(&path, bytes).map_err(ShapesError::io("write", &path))
         })
     })?;
+    write_whole(&form_path, &form)?;
     write_whole(&manifest, &text)?;
     Ok(Written { manifest, made: spec.count })
 }

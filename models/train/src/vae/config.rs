@@ -16,7 +16,7 @@ use crate::{
     data::{Cache, DataConfig},
     layers::{self, Staged, hold_out},
     optim::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig},
-    run::{CadenceConfig, PrunePolicy},
+    run::{CadenceConfig, MOST_BATCHES, PrunePolicy},
 };
 
 /// What is trained, and how a video is cut meanwhile.
@@ -183,7 +183,10 @@ impl VaeTrainConfig {
         };
         check(!self.out.as_os_str().is_empty(), "`out` is empty; name a folder for the run".into());
         check(self.steps > 0, "`steps` is 0".into());
-        check(self.accumulate > 0, "`accumulate` is 0; 1 is a batch for each step".into());
+        check(
+            (1..=MOST_BATCHES).contains(&self.accumulate),
+            "`accumulate` must be from 1 (a batch for each step) to 1000000".into(),
+        );
         let share = self.held_out;
         let is_share = (0.0..=0.5).contains(&share);
         check(is_share, format!("`held_out` is {share}, not a share from 0 to 0.5"));

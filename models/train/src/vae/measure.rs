@@ -163,7 +163,9 @@ impl Measure<'_> {
         let l2 = sums.iter().find(|(name, _)| *name == "held_out_l2").map_or(0.0, |(_, l2)| *l2);
         // Of values in [-1, 1].
         sums.push(("held_out_psnr", 10.0 * (4.0 / l2.max(1e-12)).log10()));
-        let scaling_factor = meter.factor()?;
+        // Six digits: whoever reads it from JSON gets the same number.
+        let factor = meter.factor()?;
+        let scaling_factor = format!("{factor:.5e}").parse().unwrap_or(factor);
         if let Some(shape) = shape.transpose()? {
             let mut rng = Rng::with_stream(self.seed, STREAM - 1);
             let noise = rng.normal_tensor(shape, DType::F32, self.device)?;

@@ -81,6 +81,9 @@ impl ModelConfig {
                  `checkpoint` that has its own"
             ));
         }
+        if let Some(value) = self.log_variance.filter(|value| !value.is_finite()) {
+            problems.push(format!("`{key}.log_variance` is {value}, not a number"));
+        }
         if self.has_weights() && (self.initial != Initial::default() || self.log_variance.is_some())
         {
             problems.push(format!(

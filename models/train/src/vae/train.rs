@@ -25,7 +25,7 @@ use crate::{
     encode::hash_vae,
     feed::Surroundings,
     optim::{Ema, Optimizer},
-    run::{Cadence, Ended, Observer, Point, RunFolder, Values, add_mean, pass_over},
+    run::{Cadence, Ended, Observer, Point, RunFolder, Values, add_mean, not_fewer, pass_over},
 };
 
 /// What the discriminators' weights are drawn with, so that they share no number with the network's.
@@ -91,6 +91,7 @@ fn run(
     if let Some(saved) = folder.resumed() {
         state = saved.state()?;
         restore(saved, (&params, &mut optimizer, ema.as_mut()), judges.as_mut())?;
+        not_fewer(state.step, config.steps)?;
         observer.note(&format!("goes on behind step {} of {}", state.step, config.steps));
     }
     vae_config.scaling_factor = state.scaling_factor;
