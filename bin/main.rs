@@ -63,10 +63,24 @@ fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            progress::say(&format!("error: {error:#}"));
+            progress::say(&format!("error: {}", words(error.as_ref())));
             ExitCode::from(if is_usage(&error) { Exit::Usage } else { Exit::Stopped } as u8)
         }
     }
+}
+
+/// An error and its causes, from the outermost on. Many say their cause themselves, so each is said once.
+pub(crate) fn words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = error.source();
+    }
+    words
 }
 
 /// Whether the user's file or arguments are at fault, so that running again changes nothing.

@@ -25,7 +25,7 @@ use super::{
     buckets::{DataArgs, usage},
     columns::{Shown, tell_left_out},
 };
-use crate::{Exit, UsageError, env, progress::say, signals};
+use crate::{Exit, UsageError, env, progress::say, signals, words};
 
 /// What `curate encode` is told.
 #[derive(Debug, Args)]
@@ -129,16 +129,7 @@ fn text_of_run(recipe: &Path) -> anyhow::Result<Option<TextSpec>> {
 
 /// An error of a file that the user named.
 fn wrong(error: impl std::error::Error) -> anyhow::Error {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_words = cause.to_string();
-        if !words.contains(&cause_words) {
-            words = format!("{words}: {cause_words}");
-        }
-        source = cause.source();
-    }
-    UsageError(words).into()
+    UsageError(words(&error)).into()
 }
 
 fn open_text(

@@ -15,6 +15,7 @@ mod record;
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -118,6 +119,7 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
         let size = (settings.width, settings.height);
         inputs.image = generator.see(rgb, size).map_err(usage)?;
     }
+    let files = found.files();
     let ModelChoice { device, dtype, .. } = found.choice;
     let template = Record {
         prompt: String::new(),
@@ -150,8 +152,17 @@ pub(crate) fn run(args: &GenerateArgs, runtime: &Handle) -> anyhow::Result<Exit>
         ));
     }
     let (done, to_do) = existing::sort(&template, jobs, args.force)?;
-    let run =
-        Run { generator: &generator, settings, inputs, rate, form, template, table, stop: &stop };
+    let run = Run {
+        generator: &generator,
+        settings,
+        inputs,
+        rate,
+        form,
+        template,
+        table,
+        files,
+        stop: &stop,
+    };
     for job in &done {
         say(&format!("{} is there", job.target.display()));
     }
@@ -242,6 +253,8 @@ struct Run<'a> {
     form: Form,
     template: Record,
     table: Option<Table>,
+    /// Of the model and its LoRAs.
+    files: Vec<PathBuf>,
     stop: &'a AtomicBool,
 }
 
@@ -266,8 +279,9 @@ impl Run<'_> {
             bar.set_length(progress.calls as u64);
             bar.set_position(progress.done as u64);
         };
+        let told = |error| self.told(error);
         let latents =
-            self.generator.latents(&tasks, &self.settings, &guides, &mut observe).map_err(usage)?;
+            self.generator.latents(&tasks, &self.settings, &guides, &mut observe).map_err(told)?;
         let sampled = started.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
         let mut made = 0;
         for (job, latents) in batch.iter().zip(&latents) {
@@ -280,7 +294,7 @@ impl Run<'_> {
             let size = (self.settings.width, self.settings.height);
             let mut writer = Writer::new((self.form, is_picture), &job.target, size, self.rate)?;
             for frames in self.generator.frames(latents, &self.settings).map_err(usage)? {
-                for rgb in to_rgb(&frames.map_err(usage)?).map_err(usage)? {
+                for rgb in to_rgb(&frames.map_err(told)?).map_err(told)? {
                     writer.push(rgb)?;
                 }
             }
@@ -302,6 +316,15 @@ impl Run<'_> {
             self.append(table, &batch[..made])?;
         }
         Ok(made)
+    }
+
+    /// An error, with the file to blame where a network made what are no numbers.
+    fn told(&self, error: GenerateError) -> anyhow::Error {
+        let is_endless = matches!(error, GenerateError::NotFinite { .. });
+        match is_endless.then(|| model::not_finite(&self.files)).flatten() {
+            Some(tensor) => UsageError(format!("{tensor} is not finite: {error}")).into(),
+            None => usage(error),
+        }
     }
 
     fn append(&self, table: &Table, jobs: &[Job]) -> anyhow::Result<()> {

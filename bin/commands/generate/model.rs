@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use curate_models::{
+    Weights,
     encoders::TextFiles,
     generate::{Blueprint, GenerateError, Generator, ModelFolder, Place},
     hub::Hub,
@@ -158,7 +159,34 @@ enum Origin {
     Folder(Box<ModelFolder>),
 }
 
+/// The first tensor of these files that holds what is no finite number, and where it is.
+pub(super) fn not_finite(files: &[PathBuf]) -> Option<String> {
+    files.iter().find_map(|file| {
+        let weights = Weights::open(file).ok()?;
+        let is_bad = |name: &&str| {
+            weights.f32(name).is_ok_and(|values| values.iter().any(|value| !value.is_finite()))
+        };
+        let name = weights.names().find(is_bad)?;
+        Some(format!("`{name}` of {}", file.display()))
+    })
+}
+
 impl FoundModel {
+    /// The files whose weights make clips, for whoever looks for a fault in them.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files = match &self.origin {
+            Origin::Preset(_) => Vec::new(),
+            Origin::Folder(folder) => {
+                vec![folder.transformer_path().to_owned(), folder.vae_path().to_owned()]
+            }
+        };
+        files.extend(self.choice.loras.iter().map(|lora| match lora.file.is_dir() {
+            true => lora.file.join("adapter_model.safetensors"),
+            false => lora.file.clone(),
+        }));
+        files
+    }
+
     /// Reads the weights.
     pub(super) fn open(&self) -> anyhow::Result<(Generator, ModelRecord)> {
         let Self { choice, hub, text, .. } = self;

@@ -25,7 +25,7 @@ use curate_train::{
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 
-use crate::{Exit, UsageError, env, progress::say, signals};
+use crate::{Exit, UsageError, env, progress::say, signals, words};
 
 /// Lines come at most this often when stderr is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -122,17 +122,7 @@ fn usage(error: TrainError) -> anyhow::Error {
     if !error.is_usage() {
         return error.into();
     }
-    // An error of the table says why only in its source.
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        cause = error.source();
-    }
-    UsageError(words).into()
+    UsageError(words(&error)).into()
 }
 
 /// Where a run computes; in what is its file's affair.

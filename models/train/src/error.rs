@@ -161,6 +161,9 @@ impl TrainError {
             Self::Config { path, problems } if path.as_os_str().is_empty() => {
                 Self::Config { path: file.to_owned(), problems }
             }
+            error @ Self::NothingTrained { .. } => {
+                Self::Config { path: file.to_owned(), problems: vec![error.to_string()] }
+            }
             error => error,
         }
     }
@@ -181,7 +184,10 @@ impl TrainError {
             Self::Transformer(error) => !matches!(**error, TransformerError::Tensor(_)),
             Self::Encoder(error) => !matches!(**error, EncoderError::Tensor(_)),
             Self::Diffusion(error) => !matches!(**error, DiffusionError::Tensor(_)),
-            Self::Io { source, .. } => matches!(source.kind(), std::io::ErrorKind::NotFound),
+            Self::Io { source, .. } => {
+                use std::io::ErrorKind as Kind;
+                matches!(source.kind(), Kind::NotFound | Kind::IsADirectory)
+            }
             _ => false,
         }
     }

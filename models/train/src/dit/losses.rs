@@ -167,41 +167,31 @@ pub fn measure_losses(
     let tokens = parts.card.text.tokens;
     let work = pieces::Work { source, config: &data, rows: &rows, missing, tokens, stop };
     let columns: &'static [&'static str] = &["loss", "caption_gain", "loss_key"];
-    let times = fixed_times(0, options.times, options.times);
+    let meter = Meter {
+        preparation: &preparation,
+        network: generator.transformer(),
+        model,
+        step: saved.step,
+        times: fixed_times(0, options.times, options.times),
+    };
     let mut endless = BTreeMap::new();
-    measured.rows = work.run(
-        ("losses", columns, true),
-        plans,
-        (write, tell),
-        &mut measured.failures,
-        |plan, content| {
-            let mut clips = Vec::new();
-            for number in 0..content.clips.len() {
-                let batch = alone(&content, number, plan.shape)?;
-                let clip = &content.clips[number];
-                let [told, untold] = both(&preparation, generator.transformer(), &batch, &times)?;
-                if !(told.is_finite() && untold.is_finite()) {
-                    endless.insert(clip.clip_id.clone(), "its loss is not finite".to_owned());
-                    continue;
+    let about = ("losses", columns, true);
+    let failures = &mut measured.failures;
+    measured.rows = work.run(about, plans, (write, tell), failures, |plan, content| {
+        let mut clips = Vec::new();
+        for number in 0..content.clips.len() {
+            let batch = alone(&content, number, plan.shape)?;
+            match meter.row(&batch)? {
+                Some(row) => clips.push(row),
+                None => {
+                    let clip = batch.clips[0].clip_id.clone();
+                    endless.insert(clip, "its loss is not finite".to_owned());
                 }
-                let key = LossKey {
-                    model: model.clone(),
-                    step: saved.step,
-                    times: options.times,
-                    caption: text_hash(&clip.caption),
-                };
-                let key = serde_json::to_string(&key).map_err(std::io::Error::other);
-                let clip = Clip::default()
-                    .with(CLIP_ID, clip.clip_id.clone())
-                    .with(LOSS, told as f32)
-                    .with(CAPTION_GAIN, (untold - told) as f32)
-                    .with(LOSS_KEY, key.map_err(TrainError::io("write", "loss_key"))?);
-                clips.push(clip);
             }
-            let bytes = clips.len() * ROW_BYTES;
-            Ok((clips, bytes))
-        },
-    )?;
+        }
+        let bytes = clips.len() * ROW_BYTES;
+        Ok((clips, bytes))
+    })?;
     measured.failures.extend(endless);
     measured.is_stopped = stop.is_asked();
     Ok(measured)
@@ -251,28 +241,57 @@ fn alone(content: &Content, number: usize, shape: Bucket) -> candle_core::Result
     Ok(Batch { number: 0, epoch: 0, bucket: shape, clips, pixels, text })
 }
 
-/// Mean losses of a batch of one clip under its caption and under the empty one, over some times.
-fn both(
-    preparation: &Preparation<'_>,
-    network: &Transformer3d,
-    batch: &Batch,
-    times: &[f64],
-) -> Result<[f64; 2], TrainError> {
-    let config = preparation.config;
-    let stream = stable_hash64(&batch.clips[0].clip_id);
-    let mut rng = Rng::with_stream(config.seed, stream);
-    let told = preparation.prepare(batch, &mut rng)?;
-    let untold = Prepared { text: preparation.empty()?, ..told.clone() };
-    let mut means = [0.0; 2];
-    for (mean, prepared) in means.iter_mut().zip([told, untold]) {
-        // The same noise for both. No more at once than training has.
-        let mut rng = rng.clone();
-        for times in times.chunks(config.data.batch) {
-            let prepared = prepared.repeated(times.len())?;
-            let found = losses(preparation, (network, None), &prepared, (times, &mut rng))?;
-            *mean += f64::from(found.loss.sum_all()?.to_scalar::<f32>()?);
+/// What measures clips, one by one.
+struct Meter<'a> {
+    preparation: &'a Preparation<'a>,
+    network: &'a Transformer3d,
+    model: String,
+    step: u64,
+    times: Vec<f64>,
+}
+
+impl Meter<'_> {
+    /// The columns of a batch of one clip; `None`: its loss is no number.
+    fn row(&self, batch: &Batch) -> Result<Option<Clip>, TrainError> {
+        let [told, untold] = self.both(batch)?;
+        if !(told.is_finite() && untold.is_finite()) {
+            return Ok(None);
         }
-        *mean /= times.len() as f64;
+        let clip = &batch.clips[0];
+        let key = LossKey {
+            model: self.model.clone(),
+            step: self.step,
+            times: self.times.len(),
+            caption: text_hash(&clip.caption),
+        };
+        let key = serde_json::to_string(&key).map_err(std::io::Error::other);
+        let row = Clip::default()
+            .with(CLIP_ID, clip.clip_id.clone())
+            .with(LOSS, told as f32)
+            .with(CAPTION_GAIN, (untold - told) as f32)
+            .with(LOSS_KEY, key.map_err(TrainError::io("write", "loss_key"))?);
+        Ok(Some(row))
     }
-    Ok(means)
+
+    /// Mean losses under the clip's caption and under the empty one, over the times.
+    fn both(&self, batch: &Batch) -> Result<[f64; 2], TrainError> {
+        let (preparation, config) = (self.preparation, self.preparation.config);
+        let stream = stable_hash64(&batch.clips[0].clip_id);
+        let mut rng = Rng::with_stream(config.seed, stream);
+        let told = preparation.prepare(batch, &mut rng)?;
+        let untold = Prepared { text: preparation.empty()?, ..told.clone() };
+        let mut means = [0.0; 2];
+        for (mean, prepared) in means.iter_mut().zip([told, untold]) {
+            // The same noise for both. No more at once than training has.
+            let mut rng = rng.clone();
+            for times in self.times.chunks(config.data.batch) {
+                let prepared = prepared.repeated(times.len())?;
+                let at = (times, &mut rng);
+                let found = losses(preparation, (self.network, None), &prepared, at)?;
+                *mean += f64::from(found.loss.sum_all()?.to_scalar::<f32>()?);
+            }
+            *mean /= self.times.len() as f64;
+        }
+        Ok(means)
+    }
 }

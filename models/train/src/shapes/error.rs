@@ -76,10 +76,15 @@ impl ShapesError {
 
     /// Whether what the user gave is at fault, so that trying again changes nothing.
     #[must_use]
-    pub const fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Setting { .. } | Self::OtherSet(_) | Self::Prompt { .. } | Self::Clips { .. }
-        )
+    pub fn is_usage(&self) -> bool {
+        use std::io::ErrorKind as Kind;
+        match self {
+            Self::Setting { .. } | Self::OtherSet(_) | Self::Prompt { .. } | Self::Clips { .. } => {
+                true
+            }
+            // Another file was meant.
+            Self::Io { source, .. } => matches!(source.kind(), Kind::NotFound | Kind::IsADirectory),
+            _ => false,
+        }
     }
 }
