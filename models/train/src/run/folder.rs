@@ -163,13 +163,24 @@ mod tests {
     use super::RunFolder;
     use crate::{TrainError, run::PrunePolicy};
 
+    /// Opens a folder that was just left: other tests of this process start programs, which have its locks for
+    /// a moment.
+    fn again<T>(open: impl Fn() -> Result<T, TrainError>) -> Result<T, TrainError> {
+        loop {
+            match open() {
+                Err(TrainError::Busy(_)) => std::thread::yield_now(),
+                opened => return opened,
+            }
+        }
+    }
+
     #[test]
     fn a_run_goes_on_whatever_digits_its_numbers_have() {
         for rate in [9.791972253410967e-05, 1.1243246231482839e-05, 1e-25, 0.1 + 0.2] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("run");
             let config = json!({ "rate": rate });
-            let open = || RunFolder::open(&path, &config, (&json!({}), &[])).unwrap();
+            let open = || again(|| RunFolder::open(&path, &config, (&json!({}), &[]))).unwrap();
             open().save(4, &"state", &[], PrunePolicy::default()).unwrap();
             for _ in 0..3 {
                 assert_eq!(open().resumed().map(|saved| saved.step), Some(4), "{rate}");
@@ -190,7 +201,9 @@ mod tests {
         let begun = RunFolder::open(&path, &json!({ "rate": 0.5 }), (&json!({}), &[])).unwrap();
         begun.save(4, &"state", &[], PrunePolicy::default()).unwrap();
         drop(begun);
-        let open = |newer| RunFolder::open(&path, &Config { rate: 0.5, newer }, (&json!({}), &[]));
+        let open = |newer| {
+            again(|| RunFolder::open(&path, &Config { rate: 0.5, newer }, (&json!({}), &[])))
+        };
         let error = open(1).unwrap_err().to_string();
         assert!(error.contains("`newer` was 0, now 1"), "{error}");
         assert_eq!(open(0).unwrap().resumed().map(|saved| saved.step), Some(4));
@@ -210,13 +223,14 @@ mod tests {
         drop(run);
 
         let longer = json!({ "steps": 20, "optimizer": { "learning_rate": 0.1 } });
-        let run = RunFolder::open(&path, &longer, (&json!({ "vae": "a" }), &["steps"])).unwrap();
+        let made_of = json!({ "vae": "a" });
+        let run = again(|| RunFolder::open(&path, &longer, (&made_of, &["steps"]))).unwrap();
         assert_eq!(run.resumed().map(|saved| saved.step), Some(4));
         drop(run);
         let other = json!({ "steps": 20, "optimizer": { "learning_rate": 0.2 }, "ema": true });
-        let error = RunFolder::open(&path, &other, (&json!({ "vae": "b" }), &["steps"]))
-            .unwrap_err()
-            .to_string();
+        let made_of = json!({ "vae": "b" });
+        let error = again(|| RunFolder::open(&path, &other, (&made_of, &["steps"])));
+        let error = error.unwrap_err().to_string();
         for part in [
             "`optimizer.learning_rate` was 0.1, now 0.2",
             "`ema` was null, now true",
