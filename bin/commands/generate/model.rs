@@ -180,9 +180,10 @@ impl FoundModel {
                 vec![folder.transformer_path().to_owned(), folder.vae_path().to_owned()]
             }
         };
-        files.extend(self.choice.loras.iter().map(|lora| match lora.file.is_dir() {
-            true => lora.file.join("adapter_model.safetensors"),
-            false => lora.file.clone(),
+        files.extend(self.choice.loras.iter().map(|lora| {
+            // PEFT's are folders.
+            let inside = lora.file.join("adapter_model.safetensors");
+            if lora.file.is_dir() { inside } else { lora.file.clone() }
         }));
         files
     }

@@ -194,7 +194,7 @@ pub(super) fn remove(target: &Path) -> anyhow::Result<()> {
     removed.with_context(|| format!("cannot remove {}", target.display()))
 }
 
-/// Writes a file beside its place, which it is then given at once.
+/// Writes a file beside its place, under a name of its own, until it [`Part::becomes`] what it is to be.
 pub(super) fn written(target: &Path, bytes: &[u8]) -> anyhow::Result<Part> {
     let part = Part::of(target);
     fs::write(&part.0, bytes).with_context(|| format!("cannot write {}", target.display()))?;

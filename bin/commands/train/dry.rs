@@ -5,7 +5,7 @@
 use curate_models::{dit::Config, hub::Hub};
 use curate_train::{
     TrainError,
-    data::{Bucket, DataConfig, RowSource as _, Rows, TableRows, Wanted, estimate},
+    data::{Bucket, DataConfig, Report, Rows, TableRows, Wanted, estimate},
     dit::{DitTrainConfig, Parts},
     vae::{VaeEstimate, VaeTrainConfig},
 };
@@ -96,7 +96,7 @@ pub(super) fn dit(config: &DitTrainConfig, hub: &Hub) -> Result<Parts, TrainErro
     Ok(parts)
 }
 
-/// Says which rows a run would read.
+/// Says which rows a run would train on.
 pub(super) fn rows(
     data: &DataConfig,
     wanted: &Wanted,
@@ -104,14 +104,7 @@ pub(super) fn rows(
 ) -> Result<Exit, TrainError> {
     let table = TableRows::open(data, None, runtime)?;
     let rows = Rows::read(&table, data, wanted)?;
-    let (latents, texts) = rows.cached();
-    say(&format!("{} clips of version {}", rows.entries.len(), table.version()));
-    if wanted.vae.is_some() {
-        say(&format!("of these, {latents} have cached latents and {texts} cached embeddings"));
-    }
-    for (why, count) in &rows.unusable {
-        say(&format!("{count} rows are left out: {why}"));
-    }
+    Report::of(&rows, wanted).notes().iter().for_each(|note| say(note));
     Ok(Exit::Complete)
 }
 

@@ -79,7 +79,7 @@ fn train_vae(args: &RunArgs, runtime: &Handle) -> anyhow::Result<Exit> {
     let config = vae::VaeTrainConfig::read(&args.file).map_err(usage)?;
     dry::vae(&config).map_err(usage)?;
     if args.dry_run {
-        return dry::rows(&config.data, &Wanted::default(), runtime).map_err(usage);
+        return dry::rows(&config.training_data(), &Wanted::default(), runtime).map_err(usage);
     }
     let (place, hub, stop) =
         (place(&args.device)?, Hub::open(env::models_dir()?)?, Stop::of(signals::stop_flag()?));
@@ -106,7 +106,7 @@ fn train_dit(args: &RunArgs, is_lora: bool, runtime: &Handle) -> anyhow::Result<
     let parts = dry::dit(&config, &hub).map_err(in_file)?;
     if args.dry_run {
         let wanted = parts.hashes().map_err(usage)?.wanted();
-        return dry::rows(&config.data, &wanted, runtime).map_err(usage);
+        return dry::rows(&config.shares().0, &wanted, runtime).map_err(usage);
     }
     let (place, stop) = (place(&args.device)?, Stop::of(signals::stop_flag()?));
     curate_media::keep_memory();

@@ -110,13 +110,6 @@ impl Feed for Loader {
     }
 
     fn notes(&self) -> Vec<String> {
-        let report = self.report();
-        let cached = report.cached.map(|(latents, texts)| {
-            format!("of these, {latents} have cached latents and {texts} cached embeddings")
-        });
-        let unusable = report.unusable.iter();
-        let unusable =
-            unusable.map(|(why, rows)| format!("{rows} rows are left out: {}", why.words()));
-        [format!("{} clips", report.rows)].into_iter().chain(cached).chain(unusable).collect()
+        self.report().notes()
     }
 }

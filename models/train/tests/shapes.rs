@@ -183,6 +183,11 @@ fn a_longer_set_begins_with_the_shorter_one() {
     }
     assert_eq!(write_set(&short, &spec(3, 4)).unwrap().made, 0);
     assert!(matches!(write_set(&short, &spec(3, 5)), Err(ShapesError::OtherSet(_))));
+    for other in [SetSpec { frames: 14, ..spec(3, 4) }, SetSpec { fps: 4, ..spec(3, 4) }] {
+        assert!(matches!(write_set(&short, &other), Err(ShapesError::OtherSet(_))));
+    }
+    std::fs::remove_file(short.join("clips/000001.mp4")).unwrap();
+    assert_eq!(write_set(&short, &spec(3, 4)).unwrap().made, 3);
     assert!(matches!(
         write_set(&folder.path().join("odd"), &SetSpec { size: 65, ..spec(3, 4) }),
         Err(ShapesError::Setting { key: "size", .. })

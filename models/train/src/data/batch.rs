@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use curate_models::encoders::Encoded;
 
-use super::{Bucket, Unusable};
+use super::{Bucket, Rows, Unusable, Wanted};
 
 /// Which clip a sample is of, and the caption that was drawn for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,29 @@ pub struct Report {
 }
 
 impl Report {
+    /// What is read of so many rows.
+    #[must_use]
+    pub fn of(rows: &Rows, wanted: &Wanted) -> Self {
+        Self {
+            rows: rows.entries.len(),
+            cached: (wanted.vae.is_some() || wanted.text.is_some()).then(|| rows.cached()),
+            unusable: rows.unusable.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// In words: what is read, and what is left out.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let cached = self.cached.map(|(latents, texts)| {
+            format!("of these, {latents} have cached latents and {texts} cached embeddings")
+        });
+        let unusable = self.unusable.iter();
+        let unusable =
+            unusable.map(|(why, rows)| format!("{rows} rows are left out: {}", why.words()));
+        [format!("{} clips", self.rows)].into_iter().chain(cached).chain(unusable).collect()
+    }
+
     /// Share of the time for which the trainer waited.
     #[must_use]
     pub fn wait_share(&self) -> f64 {

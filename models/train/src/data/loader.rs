@@ -78,12 +78,7 @@ impl Loader {
         let mut loader = Self {
             state: order.state().clone(),
             pool: Pool::new(&reader, tokens)?,
-            report: Report {
-                rows: rows.entries.len(),
-                cached: (wanted.vae.is_some() || wanted.text.is_some()).then(|| rows.cached()),
-                unusable: rows.unusable.clone(),
-                ..Report::default()
-            },
+            report: Report::of(&rows, wanted),
             rows,
             order,
             next: None,

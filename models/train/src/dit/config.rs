@@ -21,7 +21,7 @@ use crate::{
     data::{Cache, DataConfig},
     layers::{self, Staged, hold_out},
     optim::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig},
-    run::{CadenceConfig, MOST_BATCHES, PrunePolicy},
+    run::{CadenceConfig, PrunePolicy, batches_problem},
 };
 
 /// What is trained, on what.
@@ -268,6 +268,7 @@ impl DitTrainConfig {
         problems.extend(self.timesteps.problems("timesteps"));
         problems.extend(self.checkpoint.problems("checkpoint"));
         problems.extend(self.measure.every.problems("measure.every"));
+        problems.extend(batches_problem(self.accumulate));
         // What is trained further has its say first.
         let is_fresh = self.model.from.is_none();
         let objective = self.objective.over(Objective::default());
@@ -284,10 +285,6 @@ impl DitTrainConfig {
         };
         check(!self.out.as_os_str().is_empty(), "`out` is empty; name a folder for the run");
         check(self.steps > 0, "`steps` is 0");
-        check(
-            (1..=MOST_BATCHES).contains(&self.accumulate),
-            "`accumulate` must be from 1 (a batch for each step) to 1000000",
-        );
         check((0.0..=0.5).contains(&self.held_out), "`held_out` is no share from 0 to 0.5");
         check((0.0..=1.0).contains(&self.text_dropout), "`text_dropout` is no share from 0 to 1");
         check(
@@ -318,12 +315,6 @@ impl DitTrainConfig {
         check(
             self.model.image.is_none() || self.data.cache == Cache::Off,
             "`model.image` needs frames to look at: set `data.cache = \"off\"`",
-        );
-        check(
-            self.model.in_channels != Some(LATENT_CHANNELS)
-                || self.guidance
-                    == GuidanceConfig { known: self.guidance.known, ..Default::default() },
-            "`guidance` is for networks that are given frames, and `model.in_channels` is 4",
         );
         check(
             self.data.cache != Cache::Require || !self.data.random_ratio_crop,

@@ -18,7 +18,7 @@ use curate_models::{
     vae::{SliceVae, VaeConfig},
 };
 
-use super::config::DitTrainConfig;
+use super::{config::DitTrainConfig, guidance::GuidanceConfig};
 use crate::{TrainError, data::Cache};
 
 /// Frames a second of films, as published.
@@ -112,10 +112,12 @@ impl Parts {
         if let Some(error) = unfit {
             return Err(wrong(format!("`data.frames`: {error}")));
         }
-        if config.guidance.known.is_some_and(|known| known > 0.0) && !transformer.has_clip() {
+        // Saying that nothing is known is no mistake.
+        let known = config.guidance.known.filter(|known| *known > 0.0);
+        let guidance = GuidanceConfig { known, ..config.guidance };
+        if guidance != GuidanceConfig::default() && !transformer.has_clip() {
             return Err(wrong(format!(
-                "`guidance.known` is for networks that are given frames; this one has \
-                 `model.in_channels` = {}",
+                "`guidance` is for networks that are given frames; this one has `model.in_channels` = {}",
                 transformer.in_channels
             )));
         }

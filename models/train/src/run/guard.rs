@@ -1,4 +1,5 @@
-//! Steps without a finite loss or gradient: one is passed over, many in a row end the run.
+//! What a run is kept from: numbers of steps and batches that make no sense, and steps without a finite loss or
+//! gradient (one is passed over, many in a row end the run).
 
 use std::path::Path;
 
@@ -21,6 +22,20 @@ pub(crate) fn pass_over(
         return Ok(());
     }
     Err(TrainError::NotFinite { steps: *bad_steps, step, metrics: metrics.to_owned() })
+}
+
+/// Batches of a step at most, so that none of their numbers is too large.
+const MOST_BATCHES: u64 = 1_000_000;
+
+/// What is wrong with so many batches a step.
+pub(crate) fn batches_problem(accumulate: u64) -> Option<String> {
+    let is_right = (1..=MOST_BATCHES).contains(&accumulate);
+    let wrong = || {
+        format!(
+            "`accumulate` is {accumulate}, and must be from 1 (a batch for each step) to {MOST_BATCHES}"
+        )
+    };
+    (!is_right).then(wrong)
 }
 
 /// That no fewer steps are asked for than were made: what is there cannot be taken back.

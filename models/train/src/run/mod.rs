@@ -10,9 +10,6 @@
 //! Decided against one file for a checkpoint: weights, averages and moments are read by different
 //! people. A folder that is renamed into place appears whole all the same.
 
-/// Batches of a step at most, so that none of their numbers is too large.
-pub(crate) const MOST_BATCHES: u64 = 1_000_000;
-
 mod cadence;
 mod checkpoint;
 mod film;
@@ -32,6 +29,6 @@ pub use self::{
     picture::{row, write_picture},
 };
 pub(crate) use self::{
-    guard::{not_fewer, pass_over},
+    guard::{batches_problem, not_fewer, pass_over},
     metrics::{Values, add_mean},
 };

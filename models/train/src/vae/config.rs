@@ -16,7 +16,7 @@ use crate::{
     data::{Cache, DataConfig},
     layers::{self, Staged, hold_out},
     optim::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig},
-    run::{CadenceConfig, MOST_BATCHES, PrunePolicy},
+    run::{CadenceConfig, PrunePolicy, batches_problem},
 };
 
 /// What is trained, and how a video is cut meanwhile.
@@ -176,6 +176,7 @@ impl VaeTrainConfig {
         problems.extend(self.model.problems("model"));
         problems.extend(self.checkpoint.problems("checkpoint"));
         problems.extend(self.samples.problems("samples"));
+        problems.extend(batches_problem(self.accumulate));
         let mut check = |is_right: bool, problem: String| {
             if !is_right {
                 problems.push(problem);
@@ -183,10 +184,6 @@ impl VaeTrainConfig {
         };
         check(!self.out.as_os_str().is_empty(), "`out` is empty; name a folder for the run".into());
         check(self.steps > 0, "`steps` is 0".into());
-        check(
-            (1..=MOST_BATCHES).contains(&self.accumulate),
-            "`accumulate` must be from 1 (a batch for each step) to 1000000".into(),
-        );
         let share = self.held_out;
         let is_share = (0.0..=0.5).contains(&share);
         check(is_share, format!("`held_out` is {share}, not a share from 0 to 0.5"));
