@@ -97,6 +97,47 @@ fn pictures_are_turned_as_ffmpeg_turns_them() {
     }
 }
 
+/// The file with another display matrix: `a b c d` map a stored point to a shown one.
+fn with_matrix(mp4: &[u8], [a, b, c, d]: [i32; 4]) -> Vec<u8> {
+    let one = 1 << 16;
+    let matrix = [a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30];
+    let mut bytes = mp4.to_vec();
+    // Behind the name of the track's header: version and flags, times and id, layer and volume.
+    let at = bytes.windows(4).position(|name| name == b"tkhd").unwrap() + 4 + 4 + 20 + 8 + 8;
+    let matrix: Vec<u8> = matrix.iter().flat_map(|number: &i32| number.to_be_bytes()).collect();
+    bytes[at..at + matrix.len()].copy_from_slice(&matrix);
+    bytes
+}
+
+#[test]
+fn mirrored_video_is_shown_as_ffmpeg_shows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "-f lavfi -i testsrc2=s=160x90:d=0.2 -c:v libx264 -qp 0 -pix_fmt yuv444p";
+    let plain = make(folder.path(), "a.mp4", line);
+    let mp4 = std::fs::read(&plain).unwrap();
+    let stored = first_frame(&plain);
+    let stored =
+        stored.picture(&mut Converter::default(), Size::new(160, 90), Filter::Linear, false);
+    let stored = stored.unwrap();
+    for (matrix, is_turned) in [
+        ([-1, 0, 0, 1], false),
+        ([1, 0, 0, -1], false),
+        ([0, 1, 1, 0], true),
+        ([0, -1, -1, 0], true),
+    ] {
+        let path = folder.path().join("mirrored.mp4");
+        std::fs::write(&path, with_matrix(&mp4, matrix)).unwrap();
+        let frame = first_frame(&path);
+        let (width, height) = frame.display_size();
+        assert_eq!(width < height, is_turned, "{matrix:?}");
+        let size = Size::new(width, height);
+        let ours = frame.picture(&mut Converter::default(), size, Filter::Linear, true).unwrap();
+        let off = apart(&ours.data, &by_ffmpeg(&path, "scale=in_color_matrix=bt601"));
+        assert!(off < 1.0, "{matrix:?}: {off} levels away from ffmpeg");
+        assert!(ours.data != stored.data, "{matrix:?} does something");
+    }
+}
+
 #[test]
 fn smaller_pictures_keep_the_mean() {
     let folder = tempfile::tempdir().unwrap();

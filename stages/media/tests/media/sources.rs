@@ -102,6 +102,27 @@ fn a_track_is_the_best_one_or_the_one_that_was_asked_for() {
 }
 
 #[test]
+fn a_cover_is_no_video() {
+    let folder = tempfile::tempdir().unwrap();
+    let cover = make(folder.path(), "cover.png", "-f lavfi -i testsrc2=s=320x320 -frames:v 1");
+    let cover = cover.to_str().unwrap();
+    let film = "-f lavfi -i testsrc2=s=64x48:d=1";
+    let as_cover = "-c:v:0 copy -disposition:v:0 attached_pic";
+    // Larger than the film, and before it.
+    let line = format!("-i {cover} {film} -map 0:v -map 1:v {as_cover} -c:v:1 libx264");
+    let path = make(folder.path(), "film.mp4", &line);
+    let info = probe(&path, &Access::default()).unwrap();
+    assert_eq!((info.video.width, info.kind), (64, SourceKind::Video));
+    assert_eq!(decoded(&path, &DecodeOptions::default()).len(), 25);
+    let access = Access { track: Some(1), ..Access::default() };
+    assert_eq!(probe(&path, &access).unwrap_err().kind(), "no_track", "covers are not counted");
+
+    let line = format!("-i {cover} -f lavfi -i sine=d=1 -map 0:v -map 1:a {as_cover} -c:a aac");
+    let song = make(folder.path(), "song.m4a", &line);
+    assert_eq!(probe(&song, &Access::default()).unwrap_err().kind(), "no_video");
+}
+
+#[test]
 fn transparent_pixels_are_shown_over_black() {
     let folder = tempfile::tempdir().unwrap();
     let source = "-f lavfi -i testsrc2=s=160x120:d=0.2,format=rgba,\
@@ -239,6 +260,26 @@ fn stills_are_one_frame_and_upright() {
         let off = apart(&picture(&frames[0]).data, &by_ffmpeg(&upright, filter));
         // Turned, chroma of 4:2:0 is stretched along the other side.
         assert!(off < 2.5, "orientation {number}: {off} levels away from ffmpeg's {filter}");
+    }
+}
+
+#[test]
+fn a_jpeg_of_printing_inks_has_its_colours() {
+    // 24x16, by Pillow: a third each of cyan, magenta and yellow, the lower half with black at a half.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inks.jpg");
+    fs::write(&path, include_bytes!("cmyk.jpg")).unwrap();
+    assert_eq!(probe(&path, &Access::default()).unwrap().kind, SourceKind::Image);
+    let ours = picture(&decoded(&path, &DecodeOptions::default())[0]);
+    for (third, bgr) in [[255, 255, 0], [255, 0, 255], [0, 255, 255]].into_iter().enumerate() {
+        for (y, share) in [(4, 1.0), (12, 0.5)] {
+            let seen = &ours.data[(y * 24 + third * 8 + 4) * 3..][..3];
+            let is_near = seen
+                .iter()
+                .zip(bgr)
+                .all(|(seen, pure)| (f64::from(*seen) - share * f64::from(pure)).abs() <= 3.0);
+            assert!(is_near, "{seen:?}, not {share} of {bgr:?}");
+        }
     }
 }
 
