@@ -3,7 +3,8 @@
 //! A clip's bytes and thumbnail go to a scratch file of its unit as soon as the clip has ended, so
 //! that only its row (a few hundred bytes) stays in memory. At a commit they are read back in batches
 //! of bounded size and staged as one fragment for all units of the commit: few, large fragments
-//! keep the table fast.
+//! keep the table fast. Only the first unit is committed alone: a table that cannot be written is
+//! noticed before hours of work wait for it, and there is something to look at.
 
 use std::{
     collections::HashMap,
@@ -114,25 +115,27 @@ struct Ready {
     spooled: Arc<Spooled>,
 }
 
-/// When whole units are committed: after so many of them, or so many seconds.
+/// When whole units are committed: the first one at once, then after so many of them, or so many seconds.
 pub(crate) struct Cadence {
     every: Duration,
     most_units: usize,
-    last: Instant,
+    /// When the last commit was made.
+    last: Option<Instant>,
 }
 
 impl Cadence {
     pub(crate) fn new(run: &RunConfig) -> Self {
         let every = Duration::from_secs_f64(run.commit_seconds);
-        Self { every, most_units: run.commit_units, last: Instant::now() }
+        Self { every, most_units: run.commit_units, last: None }
     }
 
     pub(crate) fn is_due(&self, ready_units: usize) -> bool {
-        ready_units >= self.most_units || ready_units > 0 && self.last.elapsed() >= self.every
+        let is_late = self.last.is_none_or(|last| last.elapsed() >= self.every);
+        ready_units >= self.most_units || ready_units > 0 && is_late
     }
 
     pub(crate) fn committed(&mut self) {
-        self.last = Instant::now();
+        self.last = Some(Instant::now());
     }
 }
 

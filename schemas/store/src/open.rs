@@ -36,8 +36,12 @@ use crate::{Layout, Pending, Result, StoreError, TableMeta, error::At as _, gate
 /// Lance would keep up to 6 GiB of indexes; ours are two B-trees of ids.
 const INDEX_CACHE_BYTES: usize = 64 << 20;
 
-/// Lance would keep up to 1 GiB of file metadata.
+/// Lance would keep up to 1 GiB of file metadata. Readers come back to the same files at random.
 const METADATA_CACHE_BYTES: usize = 64 << 20;
+
+/// A writer goes on from its newest version, while Lance keeps every version and every transaction that
+/// it made: a run's memory would grow with its commits.
+const WRITER_CACHE_BYTES: usize = 4 << 20;
 
 /// A table: the clips, the ledger of units, and the folder of runs.
 ///
@@ -70,7 +74,7 @@ impl Store {
             let mut created = false;
             if !layout.clips().exists() || !layout.units().exists() {
                 let _gate = Gate::shared(&layout).await?;
-                let session = session();
+                let session = session(WRITER_CACHE_BYTES);
                 // Both are drafted at once; their names appear in order.
                 let (units, clips) = futures::future::try_join(
                     draft(&layout, &UNITS, &layout.units(), meta, &session),
@@ -80,7 +84,7 @@ impl Store {
                 publish(units, &layout.units())?;
                 created = publish(clips, &layout.clips())?;
             }
-            Ok((Self::open(out).await?, created))
+            Ok((Self::load(layout, WRITER_CACHE_BYTES).await?, created))
         })
     }
 
@@ -90,12 +94,15 @@ impl Store {
     /// [`StoreError::NotFound`] when there is none, [`StoreError::Meta`] when something else is
     /// there, [`StoreError::SchemaVersion`] when its columns are another version's.
     pub fn open(out: &Path) -> Pending<'_, Self> {
+        Box::pin(async move { Self::load(Layout::new(out)?, METADATA_CACHE_BYTES).await })
+    }
+
+    fn load(layout: Layout, cache_bytes: usize) -> Pending<'static, Self> {
         Box::pin(async move {
-            let layout = Layout::new(out)?;
             if !layout.clips().exists() || !layout.units().exists() {
                 return Err(StoreError::NotFound { out: layout.out().to_owned() });
             }
-            let session = session();
+            let session = session(cache_bytes);
             let clips = load(&layout.clips(), &session).await?;
             let units = load(&layout.units(), &session).await?;
             let store = Self { layout, clips, units };
@@ -161,9 +168,9 @@ async fn latest(dataset: &Dataset, path: &Path) -> Result<Dataset> {
     Ok(dataset)
 }
 
-fn session() -> Arc<Session> {
+fn session(metadata_bytes: usize) -> Arc<Session> {
     let registry = Arc::new(ObjectStoreRegistry::default());
-    Arc::new(Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, registry))
+    Arc::new(Session::new(INDEX_CACHE_BYTES, metadata_bytes, registry))
 }
 
 fn uri(path: &Path) -> Result<&str> {
@@ -290,7 +297,8 @@ mod tests {
         assert!(error.to_string().contains("`curate run` creates it"), "{error}");
         let table = Table::new().await;
         fs::create_dir(dir.path().join("units.lance")).unwrap();
-        let mut clips = load(&table.store.layout().clips(), &session()).await.unwrap();
+        let mut clips =
+            load(&table.store.layout().clips(), &session(METADATA_CACHE_BYTES)).await.unwrap();
         clips.update_metadata([("curate.schema_version", "999")]).await.unwrap();
         let error = Store::open(table.dir.path()).await.unwrap_err();
         assert!(matches!(error, StoreError::SchemaVersion { found: 999, .. }), "{error}");
