@@ -261,3 +261,27 @@ fn a_plan_estimates_without_writing() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains("estimate"), "{}", said.out);
 }
+
+#[test]
+fn two_recordings_in_one_file_make_no_clips_and_say_how_to_part_them() {
+    let folder = Folder::new();
+    let color = |color| {
+        let line = format!("-f lavfi -i color={color}:s=64x64:r=25:d=4 -c:v libx264");
+        fs::read(make(folder.path("").as_path(), &format!("{color}.ts"), &line)).unwrap()
+    };
+    fs::create_dir_all(folder.path("videos")).unwrap();
+    fs::write(folder.path("videos/both.ts"), [color("red"), color("blue")].concat()).unwrap();
+    folder.video("whole.mp4", &[3]);
+    for (name, rest) in [("full", ""), ("keys", "scan = \"keyframes\"")] {
+        run(&recipe(&folder, name, "", "", &format!("{SCENES}\n{rest}")), 3);
+        let units = "select error_kind, error_message from units where status = 'failed'";
+        let failed = folder.rows(name, units);
+        assert!(failed.contains("times,") && failed.contains("start anew"), "{failed}");
+        // Its times would be those of the other recording.
+        let clips = folder
+            .rows(name, "select count(*) as clips from clips where source_uri like '%both.ts'");
+        assert_eq!(clips.trim(), "clips\n0");
+        let kept = folder.rows(name, "select count(*) as clips from clips where status = 'kept'");
+        assert_eq!(kept.trim(), "clips\n1");
+    }
+}

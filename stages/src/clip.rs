@@ -207,9 +207,15 @@ impl Map for Writer {
         let made = (self.make)(&source.path, &span, interlaced(source.reading), &self.access)
             .map_err(|error| broken(error.kind(), error.to_string()))?;
         let Some(made) = made else { return none(item) };
-        let frames = item.clip.get(c::NUM_FRAMES).copied().unwrap_or_default();
-        if self.form == Form::Transcode && i64::from(made.frames) != i64::from(frames) {
-            let found = made.frames;
+        let frames = i64::from(item.clip.get(c::NUM_FRAMES).copied().unwrap_or_default());
+        let found = i64::from(made.frames);
+        // A copy may hold packets more, which are damaged.
+        let is_other = match self.form {
+            Form::Transcode => found != frames,
+            Form::Copy => found < frames,
+            Form::None => false,
+        };
+        if is_other {
             let message = format!(
                 "{found} frames were found where the clip has {frames}: the times of the file are out \
                  of order; mend it (ffmpeg -fflags +genpts -i FILE ...), or use form = \"none\""

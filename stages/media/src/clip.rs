@@ -197,7 +197,9 @@ fn collect(input: &mut Input, span: &Span) -> Result<Vec<Packet>, MediaError> {
             continue;
         }
         let Some(time) = packet.time() else {
-            return Err(MediaError::mux("a packet has neither presentation nor decode time"));
+            return Err(MediaError::mux(
+                "a packet has neither presentation nor decode time; form = \"transcode\" does without",
+            ));
         };
         if packet.is_key() && time <= span.start {
             packets.clear();
@@ -256,7 +258,9 @@ fn order(packets: Vec<Packet>, span: &Span, zero: i64) -> Result<Vec<Placed>, Me
     let mut sorted = times.clone();
     sorted.sort_unstable();
     if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(MediaError::mux("two packets have the same presentation time"));
+        return Err(MediaError::mux(
+            "two packets have the same presentation time; form = \"transcode\" does without",
+        ));
     }
     // In order, and so early that no frame is shown before it is decoded.
     let early = times.iter().zip(&sorted).map(|(pts, dts)| dts - pts).max().unwrap_or(0);

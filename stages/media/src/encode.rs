@@ -126,8 +126,10 @@ impl Encoding {
         if self.key_every == 0 || self.key_every > 10_000 {
             faults.push(("key_every", "must be from 1 to 10000 frames".to_owned()));
         }
-        if self.short_side.is_some_and(|side| !(16..=16_384).contains(&side)) {
-            faults.push(("short_side", "must be from 16 to 16384 pixels".to_owned()));
+        // SVT-AV1 takes no smaller pictures.
+        let least = if self.codec == VideoCodec::Av1 { 64 } else { 16 };
+        if self.short_side.is_some_and(|side| !(least..=16_384).contains(&side)) {
+            faults.push(("short_side", format!("must be from {least} to 16384 pixels")));
         }
         if !self.takes_format() {
             let advice = format!("{} does not take it: use \"yuv420p\"", self.codec.encoder());
@@ -139,6 +141,10 @@ impl Encoding {
     fn takes_format(&self) -> bool {
         let Some(codec) = self.codec.find() else { return true };
         let Some(format) = self.format() else { return false };
+        // The same samples in another range, which the pictures are not in.
+        if self.pixel_format.starts_with("yuvj") {
+            return false;
+        }
         // SAFETY: an encoder of FFmpeg's table; its formats end with NONE.
         unsafe {
             let mut known = (*codec).pix_fmts;

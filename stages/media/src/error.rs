@@ -55,6 +55,21 @@ pub enum MediaError {
         /// FFmpeg's codec name, or the stream's four-character code.
         codec: String,
     },
+    /// The stream's samples are no YUV or RGB that is converted here.
+    #[error("colours of the matrix {matrix} are not converted: write it as bt709 first")]
+    UnsupportedColors {
+        /// FFmpeg's name of the matrix.
+        matrix: String,
+    },
+    /// The same times come twice, so that a span says nothing of what is in it.
+    #[error(
+        "after {after_s:.3} s the times of the file start anew: make one recording of it first \
+         (ffmpeg -i FILE -c copy NEW.mkv)"
+    )]
+    Times {
+        /// The time before, in seconds.
+        after_s: f64,
+    },
     /// The decoder could not be started, or a position could not be reached.
     #[error("decoding failed while {during}: {reason}")]
     Decode {
@@ -119,6 +134,8 @@ impl MediaError {
             Self::NoTrack { .. } => "no_track",
             Self::Interlaced => "interlaced",
             Self::UnsupportedCodec { .. } => "unsupported_codec",
+            Self::UnsupportedColors { .. } => "unsupported_colors",
+            Self::Times { .. } => "times",
             Self::Decode { .. } => "decode",
             Self::Timeout { .. } => "timeout",
             Self::Cancelled => "cancelled",

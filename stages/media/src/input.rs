@@ -8,6 +8,7 @@
 use std::{
     ffi::{CStr, CString, c_int},
     fs,
+    io::Read as _,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     ptr,
@@ -66,7 +67,13 @@ impl Input {
             let what = if about.is_dir() { "it is a folder" } else { "it is not a regular file" };
             return Err(io(std::io::Error::new(std::io::ErrorKind::InvalidInput, what)));
         }
-        fs::File::open(path).map_err(io)?;
+        let mut head = [0; 12];
+        let mut file = fs::File::open(path).map_err(io)?;
+        if file.read_exact(&mut head).is_ok() && is_coded_picture(&head) {
+            let reason = "AVIF and HEIC pictures are not read, as FFmpeg 5 neither joins their tiles nor \
+                          turns them upright: convert it to PNG or JPEG";
+            return Err(MediaError::Open { path: path.to_owned(), reason: reason.to_owned() });
+        }
         let mut url = b"file:".to_vec();
         url.extend_from_slice(path.as_os_str().as_bytes());
         let url = CString::new(url)
@@ -332,6 +339,13 @@ impl Input {
         }
         Ok(None)
     }
+}
+
+/// Whether a file begins as AVIF or HEIC pictures do (ISO 23008-12): with a box of its type, and in it
+/// one of their names.
+fn is_coded_picture(head: &[u8; 12]) -> bool {
+    let brands = [b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1"];
+    &head[4..8] == b"ftyp" && brands.iter().any(|brand| head[8..] == brand[..])
 }
 
 impl Drop for Input {

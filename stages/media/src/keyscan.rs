@@ -85,6 +85,9 @@ impl KeyScan {
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
         let (mut input, info) = probe::open(path, &options.access)?;
         let one = DecodeOptions { threads: 1, ..options.clone() };
+        if let Some(matrix) = info.video.unsupported_matrix() {
+            return Err(MediaError::UnsupportedColors { matrix: matrix.to_owned() });
+        }
         let keys = Codec::open(&input, info.video.index, &one)?;
         let whole = Codec::open(&input, info.video.index, options)?;
         let segment = options.segment.unwrap_or_default();
@@ -139,7 +142,12 @@ impl KeyScan {
         let mut end = None;
         while let Some(packet) = self.read()? {
             if packet.is_key() && !packet.is_hidden() && !packets.is_empty() {
-                end = Some(self.time(&packet)?);
+                let (start, next) = (self.time(&packets[0])?, self.time(&packet)?);
+                if next <= start {
+                    let after_s = self.info.video.time_base.seconds(start);
+                    return Err(MediaError::Times { after_s });
+                }
+                end = Some(next);
                 self.leading(packet, &mut packets)?;
                 break;
             }

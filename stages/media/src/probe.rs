@@ -92,6 +92,13 @@ pub struct VideoInfo {
 }
 
 impl VideoInfo {
+    /// The name of a matrix that no conversion here knows. Taken for another one, it gives wrong colours.
+    pub(crate) fn unsupported_matrix(&self) -> Option<&str> {
+        const UNKNOWN: [&str; 5] =
+            ["ycgco", "smpte2085", "chroma-derived-nc", "chroma-derived-c", "ictcp"];
+        self.color_space.as_deref().filter(|name| UNKNOWN.contains(name))
+    }
+
     /// Ticks for which a frame is shown, where neither its packet nor the codec says so.
     pub(crate) fn usual_duration(&self) -> i64 {
         self.avg_fps.map_or(1, |fps| self.time_base.ticks(1.0 / fps)).max(1)

@@ -26,6 +26,9 @@ use crate::{
     probe,
 };
 
+/// Times that go back by no more seconds are inexact; beyond that another recording begins.
+const JITTER_S: f64 = 1.0;
+
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -66,6 +69,9 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
         let (mut input, info) = probe::open(path, &options.access)?;
+        if let Some(matrix) = info.video.unsupported_matrix() {
+            return Err(MediaError::UnsupportedColors { matrix: matrix.to_owned() });
+        }
         let codec = Codec::open(&input, info.video.index, options)?;
         let segment = options.segment.unwrap_or_default();
         let pending = match segment.start {
@@ -204,7 +210,7 @@ impl Stream {
 
     fn receive(&mut self) -> Result<Option<Frame>, MediaError> {
         match self.codec.receive()? {
-            Received::Frame(frame) => Ok(self.place(frame)),
+            Received::Frame(frame) => self.place(frame),
             Received::NotYet => {
                 if self.state == State::Drain {
                     self.finish();
@@ -228,18 +234,24 @@ impl Stream {
     }
 
     /// Gives a frame its time; `None` if it is outside the segment.
-    fn place(&mut self, frame: AvFrame) -> Option<Frame> {
+    fn place(&mut self, frame: AvFrame) -> Result<Option<Frame>, MediaError> {
         let av = frame.get();
         let duration = if av.pkt_duration > 0 { av.pkt_duration } else { self.usual_duration };
         let stated = Some(av.best_effort_timestamp).filter(|pts| *pts != ffi::AV_NOPTS_VALUE);
         if stated.is_some_and(|pts| self.hidden.remove(&pts)) {
-            return None;
+            return Ok(None);
+        }
+        let base = self.info.video.time_base;
+        if let (Some(pts), Some((newest, _))) = (stated, self.newest)
+            && pts < newest.saturating_sub(base.ticks(JITTER_S))
+        {
+            return Err(MediaError::Times { after_s: base.seconds(newest) });
         }
         if let (Some(pts), Some(start)) = (stated, self.segment.start)
             && pts < start
         {
             self.stats.skipped += 1;
-            return None;
+            return Ok(None);
         }
         let pts = match (stated, self.newest) {
             (Some(pts), Some((newest, _))) if pts <= newest => newest.saturating_add(1),
@@ -249,14 +261,14 @@ impl Stream {
         };
         if self.segment.end.is_some_and(|end| pts >= end) {
             self.stats.skipped += 1;
-            return None;
+            return Ok(None);
         }
         self.stats.fixed_pts += u64::from(stated != Some(pts));
         self.newest = Some((pts, duration));
         let index = self.stats.frames;
         self.stats.frames += 1;
         let video = &self.info.video;
-        Some(Frame::new(frame, (pts, duration), index, video))
+        Ok(Some(Frame::new(frame, (pts, duration), index, video)))
     }
 
     /// Frame threads keep the failures of the last packets to themselves; a complaint and a missing

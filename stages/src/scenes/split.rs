@@ -80,6 +80,10 @@ pub(super) fn finish(
     out: &mut dyn Emit,
 ) -> Result<SplitReport, UnitError> {
     let damage = damage_of(stats, pass.frames, damage);
+    // Which of two frames of the same time a clip would hold, nobody can say: none is kept.
+    if let Some(damage) = damage.as_ref().filter(|damage| damage.kind == "times") {
+        return Err(damage.clone());
+    }
     let is_whole = damage.as_ref().is_none_or(|damage| damage.kind == "concealed");
     let cut_out = match (is_whole, pass.unit.end) {
         (false, _) => Edge::Error,

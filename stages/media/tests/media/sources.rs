@@ -284,6 +284,27 @@ fn a_jpeg_of_printing_inks_has_its_colours() {
 }
 
 #[test]
+fn avif_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let line =
+        "-f lavfi -i testsrc2=s=96x64 -frames:v 1 -c:v libaom-av1 -cpu-used 8 -still-picture 1";
+    let path = make(folder.path(), "a.avif", line);
+    let error = probe(&path, &Access::default()).unwrap_err();
+    assert_eq!(error.kind(), "open");
+    assert!(error.to_string().contains("convert it to PNG"), "{error}");
+}
+
+#[test]
+fn colours_that_are_not_converted_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let how = "-pix_fmt yuv444p -c:v libx264 -colorspace ycgco";
+    let path = make(folder.path(), "a.mp4", &format!("-f lavfi -i testsrc2=s=64x64:d=0.2 {how}"));
+    let error = Decoder::open(&path, &DecodeOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), "unsupported_colors");
+    assert!(error.to_string().contains("ycgco"), "{error}");
+}
+
+#[test]
 fn a_picture_that_claims_to_be_enormous_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = make(folder.path(), "a.png", "-f lavfi -i color=s=64x64 -frames:v 1");

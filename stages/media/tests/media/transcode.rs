@@ -141,6 +141,21 @@ fn settings_that_cannot_work_are_named() {
     let keys: Vec<&str> = encoding.faults().into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["crf", "preset", "key_every", "short_side", "pixel_format"]);
     assert_eq!(Encoding::default().faults(), []);
+    let keys = |encoding: Encoding| {
+        encoding.faults().into_iter().map(|(key, _)| key).collect::<Vec<&str>>()
+    };
+    // Its samples would be of another range than the pictures are.
+    let other = Encoding { pixel_format: "yuvj420p".to_owned(), ..Encoding::default() };
+    assert_eq!(keys(other), ["pixel_format"]);
+    let small = |codec, preset: &str, side| Encoding {
+        codec,
+        preset: preset.to_owned(),
+        short_side: Some(side),
+        ..Encoding::default()
+    };
+    assert_eq!(keys(small(VideoCodec::Av1, "12", 63)), ["short_side"]);
+    assert!(keys(small(VideoCodec::Av1, "12", 64)).is_empty());
+    assert!(keys(small(VideoCodec::H264, "fast", 63)).is_empty());
 }
 
 #[test]
