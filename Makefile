@@ -18,7 +18,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo story story-lora story-smoke test soak bench bench-scenes bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-loader bench-wrong-captions bench-memory bench-keyframes fuzz lint fmt clippy docs ci
+.PHONY: help setup tools models build demo story story-lora story-smoke test soak bench bench-scenes bench-decode-threads bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-loader bench-wrong-captions bench-memory bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,9 @@ bench-scenes: build tools ## Compare scene detection with ffmpeg and PySceneDete
 	PYTHONPATH=$(CACHE)/python benches/scenes_speed.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
 	PYTHONPATH=$(CACHE)/python benches/scenes_quality.py $(CURATE) \
 	  ../shared/media/scenes/GT.json ../shared/media/scenes
+
+bench-decode-threads: build tools ## Several videos at once, or one after the other with several threads.
+	benches/decode_threads.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
 
 parity: build ## Compare the networks that are trained with the released code, tensor by tensor.
 	cargo build $(CARGO_FLAGS) --workspace --example parity
