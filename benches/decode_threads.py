@@ -9,45 +9,18 @@ As many copies of the video, repeated by stream copy to at least so many frames,
 seconds.
 """
 
-import argparse
 import os
-import resource
-import statistics
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-
-def measure(run):
-    """Wall and CPU seconds of a function that waits for its programs."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.monotonic()
-    run()
-    wall = time.monotonic() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def call(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False)
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} failed with {done.returncode}:\n{done.stdout}")
-
-
-def decode(path, threads):
-    return ["ffmpeg", "-nostdin", "-v", "error", "-threads", str(threads), "-i", path,
-            "-f", "null", "-"]
+from curate import call, decode, measure, repeat, speed_arguments
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("curate")
-    parser.add_argument("video")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--frames", type=int, default=4000)
+    parser = speed_arguments(__doc__.splitlines()[0])
     args = parser.parse_args()
     cores = min(os.cpu_count(), 8)
 
@@ -55,13 +28,7 @@ def main():
         videos = os.path.join(folder, "videos")
         os.makedirs(videos)
         paths = [os.path.join(videos, f"{number}.mp4") for number in range(cores)]
-        counted = subprocess.run(
-            ["ffprobe", "-v", "error", "-select_streams", "v:0", "-count_packets", "-show_entries",
-             "stream=nb_read_packets", "-of", "csv=p=0", args.video],
-            capture_output=True, text=True, check=True).stdout
-        loops = -(-args.frames // int(counted.strip().strip(","))) - 1
-        call(["ffmpeg", "-v", "error", "-stream_loop", str(loops), "-i", args.video, "-map",
-              "0:v:0", "-c", "copy", paths[0]])
+        repeat(args.video, args.frames, paths[0])
         for path in paths[1:]:
             os.link(paths[0], path)
 
@@ -81,10 +48,7 @@ def main():
                            f'[run]\nworkers = {workers}\ndecode_threads = {threads}\n'
                            f'[[stage]]\nkind = "scenes"\n')
 
-            def run():
-                call([args.curate, "run", recipe])
-
-            return run
+            return lambda: call([args.curate, "run", recipe])
 
         ways = {f"ffmpeg, in turn, {cores} threads": in_turn,
                 "ffmpeg, at once, 1 thread each": at_once,
@@ -94,9 +58,9 @@ def main():
         for round_ in range(args.rounds + 1):
             for name, run in ways.items():
                 shutil.rmtree(os.path.join(folder, "out"), ignore_errors=True)
-                took = measure(run)
+                wall, cpu, _ = measure(run)
                 if round_ > 0:  # the first one warms the caches
-                    seconds[name].append(took)
+                    seconds[name].append((wall, cpu))
         print(f"{cores} videos of {os.path.basename(args.video)}, {args.rounds} rounds")
         for name, took in seconds.items():
             wall, cpu = map(statistics.median, zip(*took, strict=True))

@@ -11,58 +11,26 @@ line. All get the same number of decoder threads. Printed are the medians of CPU
 and the share of the decode limit that curate reaches.
 """
 
-import argparse
 import os
 import re
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 
-
-def run(command, **options):
-    """Runs a command; its wall seconds, CPU seconds, and what it said."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False, **options)
-    wall = time.monotonic() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} failed with {done.returncode}:\n{done.stdout}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, done.stdout
-
-
-def frames_of(path):
-    text = subprocess.run(
-        ["ffprobe", "-v", "error", "-select_streams", "v:0", "-count_packets", "-show_entries",
-         "stream=nb_read_packets,width,height", "-of", "csv=p=0", path],
-        capture_output=True, text=True, check=True).stdout
-    width, height, packets = text.strip().strip(",").split(",")[:3]
-    return int(width), int(height), int(packets)
+from curate import call, decode, frames_of, measure, repeat, speed_arguments
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("curate")
-    parser.add_argument("video")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--frames", type=int, default=4000)
+    parser = speed_arguments(__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=min(os.cpu_count(), 16))
     args = parser.parse_args()
     if not 1 <= args.threads <= 16:
         parser.error("--threads must be 1 to 16, which all three programs can use")
 
     with tempfile.TemporaryDirectory() as folder:
-        width, height, frames = frames_of(args.video)
         looped = os.path.join(folder, "looped.mp4")
-        loops = -(-args.frames // frames) - 1
-        run(["ffmpeg", "-v", "error", "-stream_loop", str(loops), "-i", args.video, "-map", "0:v:0",
-             "-c", "copy", looped])
+        repeat(args.video, args.frames, looped)
         width, height, frames = frames_of(looped)
         print(f"{os.path.basename(args.video)} repeated to {frames} frames of {width}x{height}, "
               f"{args.threads} decoder threads, {args.rounds} rounds, {os.cpu_count()} cores")
@@ -71,10 +39,8 @@ def main():
             file.write(f'[input]\npaths = ["looped.mp4"]\n[output]\npath = "out"\nform = "none"\n'
                        f'[run]\nworkers = 1\ndecode_threads = {args.threads}\n'
                        f'[[stage]]\nkind = "scenes"\n')
-        threads = str(args.threads)
         programs = {
-            "ffmpeg -f null": ["ffmpeg", "-nostdin", "-v", "error", "-threads", threads, "-i",
-                               looped, "-f", "null", "-"],
+            "ffmpeg -f null": decode(looped, args.threads),
             "curate run": [args.curate, "run", recipe],
             "scenedetect": [sys.executable, "-m", "scenedetect", "-q", "-i", looped, "-o", folder,
                             "detect-content", "list-scenes", "-q"],
@@ -82,13 +48,13 @@ def main():
         if shutil.which("ffmpeg") is None:
             sys.exit("there is no ffmpeg")
         # How OpenCV's FFmpeg backend is told.
-        environment = os.environ | {"OPENCV_FFMPEG_CAPTURE_OPTIONS": f"threads;{threads}"}
+        environment = os.environ | {"OPENCV_FFMPEG_CAPTURE_OPTIONS": f"threads;{args.threads}"}
         seconds = {name: ([], []) for name in programs}
         ratio = None
         for round_ in range(args.rounds + 1):
             for name, command in programs.items():
                 shutil.rmtree(os.path.join(folder, "out"), ignore_errors=True)
-                wall, cpu, said = run(command, env=environment)
+                wall, cpu, said = measure(lambda command=command: call(command, env=environment))
                 if round_ > 0:  # the first one warms the caches
                     seconds[name][0].append(wall)
                     seconds[name][1].append(cpu)

@@ -69,7 +69,7 @@ impl Input {
         }
         let mut head = [0; 12];
         let mut file = fs::File::open(path).map_err(io)?;
-        if file.read_exact(&mut head).is_ok() && is_coded_picture(&head) {
+        if file.read_exact(&mut head).is_ok() && is_heif(&head) {
             let reason = "AVIF and HEIC pictures are not read, as FFmpeg 5 neither joins their tiles nor \
                           turns them upright: convert it to PNG or JPEG";
             return Err(MediaError::Open { path: path.to_owned(), reason: reason.to_owned() });
@@ -341,9 +341,9 @@ impl Input {
     }
 }
 
-/// Whether a file begins as AVIF or HEIC pictures do (ISO 23008-12): with a box of its type, and in it
-/// one of their names.
-fn is_coded_picture(head: &[u8; 12]) -> bool {
+/// Whether a file begins as HEIF pictures do (ISO 23008-12; AVIF and HEIC are kinds of it): with a box
+/// of its type, and in it one of their brands.
+fn is_heif(head: &[u8; 12]) -> bool {
     let brands = [b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1"];
     &head[4..8] == b"ftyp" && brands.iter().any(|brand| head[8..] == brand[..])
 }

@@ -85,9 +85,7 @@ impl KeyScan {
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
         let (mut input, info) = probe::open(path, &options.access)?;
         let one = DecodeOptions { threads: 1, ..options.clone() };
-        if let Some(matrix) = info.video.unsupported_matrix() {
-            return Err(MediaError::UnsupportedColors { matrix: matrix.to_owned() });
-        }
+        info.video.check_colors()?;
         let keys = Codec::open(&input, info.video.index, &one)?;
         let whole = Codec::open(&input, info.video.index, options)?;
         let segment = options.segment.unwrap_or_default();

@@ -92,11 +92,14 @@ pub struct VideoInfo {
 }
 
 impl VideoInfo {
-    /// The name of a matrix that no conversion here knows. Taken for another one, it gives wrong colours.
-    pub(crate) fn unsupported_matrix(&self) -> Option<&str> {
+    /// Refuses a matrix that no conversion here knows: taken for another one, it gives wrong colours.
+    pub(crate) fn check_colors(&self) -> Result<(), MediaError> {
         const UNKNOWN: [&str; 5] =
             ["ycgco", "smpte2085", "chroma-derived-nc", "chroma-derived-c", "ictcp"];
-        self.color_space.as_deref().filter(|name| UNKNOWN.contains(name))
+        match self.color_space.as_deref().filter(|name| UNKNOWN.contains(name)) {
+            Some(matrix) => Err(MediaError::UnsupportedColors { matrix: matrix.to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// Ticks for which a frame is shown, where neither its packet nor the codec says so.

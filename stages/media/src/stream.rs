@@ -69,9 +69,7 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
         let (mut input, info) = probe::open(path, &options.access)?;
-        if let Some(matrix) = info.video.unsupported_matrix() {
-            return Err(MediaError::UnsupportedColors { matrix: matrix.to_owned() });
-        }
+        info.video.check_colors()?;
         let codec = Codec::open(&input, info.video.index, options)?;
         let segment = options.segment.unwrap_or_default();
         let pending = match segment.start {
