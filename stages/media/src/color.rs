@@ -4,7 +4,9 @@
 //! wider than 1279 or taller than 576 and BT.601 below, the rule of video players (FFmpeg's own
 //! converter takes BT.601 always, so its output differs on unlabelled HD), and BT.2020 for PQ and
 //! HLG. An unnamed range is limited, except in the `yuvj` formats. PQ and HLG are tone-mapped
-//! (`tone.rs`); other curves, log among them, are shown as they are, and the `transfer` name says so.
+//! (`tone.rs`), primaries become BT.709's (`gamut.rs`; unnamed ones are taken for these, and PQ's and
+//! HLG's for BT.2020's); other curves, log among them, are shown as they are, and the `transfer` name
+//! says so.
 //!
 //! FFmpeg's enumerations are read as bare numbers, since a file may put any number in them.
 
@@ -45,6 +47,17 @@ impl Matrix {
             Space::AVCOL_SPC_SMPTE240M => "smpte240m",
             Space::AVCOL_SPC_FCC => "fcc",
             _ => "bt601",
+        }
+    }
+
+    /// The word for it in FFmpeg's `zscale` filter.
+    pub(crate) fn zscale_name(&self) -> &'static str {
+        match self.space {
+            Space::AVCOL_SPC_BT709 => "709",
+            Space::AVCOL_SPC_BT2020_NCL => "2020_ncl",
+            Space::AVCOL_SPC_SMPTE240M => "240m",
+            Space::AVCOL_SPC_FCC => "fcc",
+            _ => "170m",
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     Filter, Frame, MediaError, Orientation, Picture, PixelFormat, Size,
     color::{self, FrameColors},
     frame::Plane,
+    gamut::{Foreign, Gamut},
     mat::{Shape, into_slice, resize_into, view, view_slice},
     scale::Scaler,
     shrink::{Shrinker, Source, Take},
@@ -34,6 +35,7 @@ pub struct Converter {
     shrinker: Shrinker,
     scaler: Scaler,
     tone: Option<Tone>,
+    gamut: Option<Gamut>,
     light: [Vec<f32>; 3],
     alpha: Vec<u8>,
     pub(crate) spare: Spare,
@@ -102,6 +104,14 @@ impl Converter {
         Ok(())
     }
 
+    /// Converts packed pixels from other primaries.
+    fn convert_primaries(&mut self, of: Foreign, pixels: &mut [u8]) {
+        let gamut = self.gamut.take().filter(|gamut| gamut.is_for(of));
+        let gamut = gamut.unwrap_or_else(|| Gamut::new(of));
+        gamut.convert(pixels, self.format);
+        self.gamut = Some(gamut);
+    }
+
     /// Resizes the planes of a frame of high dynamic range and tone-maps them, into `self.bgr`.
     fn show(
         &mut self,
@@ -159,6 +169,9 @@ impl Frame {
             converter.scaler.scale(self.av(), colors, stored, filter, order, &mut data)?;
             data
         };
+        if let Some(foreign) = Foreign::of(self.av()) {
+            converter.convert_primaries(foreign, &mut data);
+        }
         if self.has_alpha() {
             converter.over_black(self, stored, filter, &mut data)?;
         }

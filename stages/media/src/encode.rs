@@ -128,10 +128,15 @@ impl Encoding {
         }
         // SVT-AV1 takes no smaller pictures.
         let least = if self.codec == VideoCodec::Av1 { 64 } else { 16 };
-        if self.short_side.is_some_and(|side| !(least..=16_384).contains(&side)) {
-            faults.push(("short_side", format!("must be from {least} to 16384 pixels")));
+        // Two pixels share their chroma.
+        if self.short_side.is_some_and(|side| side % 2 == 1 || !(least..=16_384).contains(&side)) {
+            let advice = format!("must be an even number of pixels, from {least} to 16384");
+            faults.push(("short_side", advice));
         }
-        if !self.takes_format() {
+        if let Some(rest) = self.pixel_format.strip_prefix("yuvj") {
+            let advice = format!("clips are in limited range: use \"yuv{rest}\"");
+            faults.push(("pixel_format", advice));
+        } else if !self.takes_format() {
             let advice = format!("{} does not take it: use \"yuv420p\"", self.codec.encoder());
             faults.push(("pixel_format", advice));
         }
@@ -141,10 +146,6 @@ impl Encoding {
     fn takes_format(&self) -> bool {
         let Some(codec) = self.codec.find() else { return true };
         let Some(format) = self.format() else { return false };
-        // The same samples in another range, which the pictures are not in.
-        if self.pixel_format.starts_with("yuvj") {
-            return false;
-        }
         // SAFETY: an encoder of FFmpeg's table; its formats end with NONE.
         unsafe {
             let mut known = (*codec).pix_fmts;

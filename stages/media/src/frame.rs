@@ -9,7 +9,6 @@ use ffmpeg_next::ffi;
 use crate::{
     MediaError, Orientation, PixelAspect, VideoInfo,
     color::{self, FrameColors},
-    tone::Hdr,
 };
 
 /// One frame of a stream.
@@ -239,15 +238,15 @@ impl AvFrame {
         frame.interlaced_frame = 0;
     }
 
-    /// Says what its colours are where nothing is said: those by which `frame` is shown.
-    pub(crate) fn name_colors(&mut self, frame: &Frame, colors: FrameColors) {
+    /// Says what its colours are: BT.709's, if they were made so, or else, where nothing is said,
+    /// those by which the source is shown.
+    pub(crate) fn name_colors(&mut self, colors: FrameColors, is_bt709: bool) {
         use ffi::{AVColorPrimaries as P, AVColorSpace as S, AVColorTransferCharacteristic as T};
-        let is_hdr = Hdr::of(frame.av()).is_some();
         // SAFETY: a valid frame that `self` owns; numbers that a file made up are compared as such.
         unsafe {
             let shown = &mut *self.0;
             shown.color_range = ffi::AVColorRange::AVCOL_RANGE_MPEG;
-            if is_hdr || frame.is_rgb() {
+            if is_bt709 {
                 shown.colorspace = S::AVCOL_SPC_BT709;
                 shown.color_primaries = P::AVCOL_PRI_BT709;
                 shown.color_trc = T::AVCOL_TRC_BT709;

@@ -32,6 +32,7 @@ mod filter;
 mod fingerprint;
 mod flow;
 mod frame;
+mod gamut;
 mod gif;
 mod grey;
 mod hsv;

@@ -4,7 +4,8 @@
 //! size and pixel format. FFmpeg's own filters do it at full size and depth, in the order in which
 //! least is lost: size first, then light, then depth. A frame that is as wanted already passes
 //! untouched. The YUV matrix stays as it is; full range becomes limited, as half of all readers
-//! take it for that anyway.
+//! take it for that anyway. BT.2020 and P3 become BT.709, whose names readers need not understand;
+//! primaries that are close to it stay, with their name.
 
 use ffmpeg_next::ffi;
 
@@ -12,6 +13,7 @@ use crate::{
     Encoding, Frame, MediaError, Orientation, Size, color,
     filter::Chain,
     frame::AvFrame,
+    gamut::{Foreign, Primaries},
     tone::{Curve, Hdr},
 };
 
@@ -42,6 +44,15 @@ fn stored_size((width, height): (u32, u32), short_side: Option<u32>) -> Size {
     }
 }
 
+/// FFmpeg's number for BT.709's primaries.
+const BT709: u32 = ffi::AVColorPrimaries::AVCOL_PRI_BT709 as u32;
+
+/// The primaries of a frame, if a clip is not to have them. RGB becomes YUV in any case, and is named
+/// BT.709.
+fn to_convert(frame: &Frame) -> Option<Foreign> {
+    Foreign::of(frame.av()).filter(|foreign| foreign.primaries.is_wide() || frame.is_rgb())
+}
+
 impl Renderer {
     /// A renderer for a clip that begins with `first`.
     pub(crate) fn new(first: &Frame, encoding: &Encoding) -> Result<Self, MediaError> {
@@ -60,6 +71,7 @@ impl Renderer {
             && frame.pixel_aspect == crate::PixelAspect::SQUARE
             && Size::new(frame.width(), frame.height()) == self.size
             && Hdr::of(frame.av()).is_none()
+            && to_convert(frame).is_none()
             && !colors.is_full_range;
         let mut shown = if is_fitting {
             let mut same = AvFrame::new()?;
@@ -81,7 +93,8 @@ impl Renderer {
             chain.pull()?.ok_or_else(failed)?
         };
         // What nobody named is named now, so that readers do not have to guess.
-        shown.name_colors(frame, colors);
+        let is_bt709 = frame.is_rgb() || Hdr::of(frame.av()).is_some();
+        shown.name_colors(colors, is_bt709 || to_convert(frame).is_some());
         Ok(shown)
     }
 
@@ -104,13 +117,29 @@ impl Renderer {
                 Curve::Pq => "smpte2084",
                 Curve::Hlg => "arib-std-b67",
             };
-            let (primaries, matrix) =
-                if hdr.is_wide { ("2020", "2020_ncl") } else { ("709", "709") };
+            let primaries = hdr.primaries.map_or(BT709, Primaries::number);
+            // Colours that BT.709 does not have are clipped as RGB: as YUV they would change others.
             filters.push(format!(
                 "zscale=w={width}:h={height}:f=lanczos:rin={range}:tin={transfer}:pin={primaries}:\
-                 min={matrix}:t=linear:npl=100,format=gbrpf32le,zscale=p=709,\
-                 tonemap=tonemap=hable:desat=0:peak={},zscale=t=709:m=709:r=tv,format={}",
-                hdr.peak, self.format_name
+                 min={}:t=linear:npl=100,format=gbrpf32le,zscale=p=709,\
+                 tonemap=tonemap=hable:desat=0:peak={},zscale=t=709,format=gbrp16le,\
+                 zscale=m=709:r=tv,format={}",
+                colors.matrix.zscale_name(),
+                hdr.peak,
+                self.format_name
+            ));
+        } else if let Some(foreign) = to_convert(frame) {
+            let (range, matrix) = match (is_rgb, colors.is_full_range) {
+                (true, _) => ("pc", "gbr"),
+                (false, true) => ("pc", colors.matrix.zscale_name()),
+                (false, false) => ("tv", colors.matrix.zscale_name()),
+            };
+            let (primaries, transfer) = (foreign.primaries.number(), foreign.transfer());
+            filters.push(format!(
+                "zscale=w={width}:h={height}:f=lanczos:rin={range}:tin={transfer}:pin={primaries}:\
+                 min={matrix}:p=709:t={transfer}:m=gbr:r=pc,format=gbrp16le,\
+                 zscale=m=709:r=tv,format={}",
+                self.format_name
             ));
         } else {
             let matrix = if is_rgb {

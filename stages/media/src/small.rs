@@ -29,7 +29,8 @@ pub(crate) type Spare = Vec<[Vec<u8>; 3]>;
 const MOST_SPARE: usize = 64;
 
 impl Frame {
-    /// The frame at `size`, shrunk linearly, as stored.
+    /// The frame at `size`, shrunk linearly, as stored: not turned, and YUV in its own
+    /// primaries.
     ///
     /// # Errors
     /// Those of [`Frame::picture`].

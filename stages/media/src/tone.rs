@@ -14,7 +14,7 @@ use std::ffi::c_int;
 
 use ffmpeg_next::ffi;
 
-use crate::color::FrameColors;
+use crate::{color::FrameColors, gamut::Primaries};
 
 /// Which curve a frame's samples follow.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +29,8 @@ pub(crate) enum Curve {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Hdr {
     pub(crate) curve: Curve,
-    /// Whether the primaries are BT.2020's.
-    pub(crate) is_wide: bool,
+    /// What its samples mean; `None` for BT.709's.
+    pub(crate) primaries: Option<Primaries>,
     /// The brightest light, in units of 100 cd/m2.
     pub(crate) peak: f32,
 }
@@ -45,7 +45,7 @@ impl Hdr {
     pub(crate) fn of(frame: &ffi::AVFrame) -> Option<Self> {
         use ffi::{AVColorPrimaries as P, AVColorTransferCharacteristic as T};
         // SAFETY: fields of a valid frame, read as the 32-bit numbers that C stores.
-        let (transfer, primaries) = unsafe {
+        let (transfer, named) = unsafe {
             (
                 (&raw const frame.color_trc).cast::<u32>().read(),
                 (&raw const frame.color_primaries).cast::<u32>().read(),
@@ -56,9 +56,9 @@ impl Hdr {
             t if t == T::AVCOL_TRC_ARIB_STD_B67 as u32 => Curve::Hlg,
             _ => return None,
         };
-        let unnamed = P::AVCOL_PRI_UNSPECIFIED as u32;
-        let is_wide = [P::AVCOL_PRI_BT2020 as u32, unnamed].contains(&primaries);
-        Some(Self { curve, is_wide, peak: peak(frame).unwrap_or(USUAL_PEAK) })
+        let is_unnamed = named == P::AVCOL_PRI_UNSPECIFIED as u32;
+        let primaries = if is_unnamed { Some(Primaries::BT2020) } else { Primaries::of(frame) };
+        Some(Self { curve, primaries, peak: peak(frame).unwrap_or(USUAL_PEAK) })
     }
 }
 
@@ -118,17 +118,31 @@ fn peak(frame: &ffi::AVFrame) -> Option<f32> {
 /// Steps of a table over 0 to 1.
 const STEPS: usize = 4096;
 
-fn table(value: impl Fn(f64) -> f64) -> Vec<f32> {
+pub(crate) fn table(value: impl Fn(f64) -> f64) -> Vec<f32> {
     (0..=STEPS).map(|step| value(step as f64 / STEPS as f64) as f32).collect()
 }
 
 /// Looks up a value from 0 to 1, between two steps.
 #[inline]
-fn look(table: &[f32], at: f32) -> f32 {
+pub(crate) fn look(table: &[f32], at: f32) -> f32 {
     let at = at.clamp(0.0, 1.0) * STEPS as f32;
     let step = (at as usize).min(STEPS - 1);
     let (low, high) = (table[step], table[step + 1]);
     (high - low).mul_add(at - step as f32, low)
+}
+
+/// What is the same for all pixels of a frame.
+struct Mix {
+    /// To BT.709's primaries.
+    matrix: Option<[[f32; 3]; 3]>,
+    /// What the filmic curve makes of the brightest light.
+    at_peak: f32,
+}
+
+impl Mix {
+    fn new(hdr: Hdr) -> Self {
+        Self { matrix: hdr.primaries.map(Primaries::to_bt709), at_peak: hable(hdr.peak) }
+    }
 }
 
 /// Tables for one curve.
@@ -167,7 +181,7 @@ impl Tone {
     }
 
     /// One pixel: samples of red, green and blue, 0 to 1, in and out.
-    fn pixel(&self, samples: [f32; 3], hdr: Hdr, at_peak: f32) -> [f32; 3] {
+    fn pixel(&self, samples: [f32; 3], by: &Mix) -> [f32; 3] {
         let mut light = samples.map(|sample| look(&self.to_light, sample));
         if self.curve == Curve::Hlg {
             // The scene as a screen of 1000 cd/m2 shows it: gamma 1.2 on its luminance.
@@ -176,16 +190,12 @@ impl Tone {
             let gain = luminance.max(1e-6).powf(0.2) * (1000.0 / WHITE as f32);
             light = light.map(|light| light * gain);
         }
-        if hdr.is_wide {
+        if let Some(matrix) = &by.matrix {
             let [r, g, b] = light;
-            light = [
-                1.660_491 * r - 0.587_641 * g - 0.072_85 * b,
-                -0.124_55 * r + 1.132_9 * g - 0.008_349 * b,
-                -0.018_151 * r - 0.100_579 * g + 1.118_73 * b,
-            ];
+            light = matrix.map(|row| row[0] * r + row[1] * g + row[2] * b);
         }
         let brightest = light[0].max(light[1]).max(light[2]).max(1e-6);
-        let gain = hable(brightest) / at_peak / brightest;
+        let gain = hable(brightest) / by.at_peak / brightest;
         light.map(|light| look(&self.to_sample, (light * gain).clamp(0.0, 1.0).sqrt()))
     }
 
@@ -204,7 +214,7 @@ impl Tone {
         } else {
             (16.0 / 255.0, 255.0 / 219.0, 255.0 / 224.0)
         };
-        let at_peak = hable(hdr.peak);
+        let mix = Mix::new(hdr);
         let [b_out, g_out, r_out] = bgr;
         for plane in [&mut *b_out, &mut *g_out, &mut *r_out] {
             plane.resize(yuv[0].len(), 0);
@@ -217,7 +227,7 @@ impl Tone {
             let r = y + 2.0 * (1.0 - red) * v;
             let b = y + 2.0 * (1.0 - blue) * u;
             let g = (y - red * r - blue * b) / green;
-            let [r, g, b] = self.pixel([r, g, b], hdr, at_peak);
+            let [r, g, b] = self.pixel([r, g, b], &mix);
             (b_out[i], g_out[i], r_out[i]) = (level(b), level(g), level(r));
         }
     }
@@ -233,19 +243,22 @@ fn hable(light: f32) -> f32 {
 mod tests {
     use super::*;
 
+    fn usual(curve: Curve) -> Mix {
+        Mix::new(Hdr { curve, primaries: Some(Primaries::BT2020), peak: USUAL_PEAK })
+    }
+
     fn shown(curve: Curve, sample: f32) -> f32 {
-        let hdr = Hdr { curve, is_wide: true, peak: USUAL_PEAK };
-        Tone::new(curve).pixel([sample; 3], hdr, hable(hdr.peak))[1]
+        Tone::new(curve).pixel([sample; 3], &usual(curve))[1]
     }
 
     #[test]
     fn grey_stays_grey_and_order_is_kept() {
         for curve in [Curve::Pq, Curve::Hlg] {
             let tone = Tone::new(curve);
-            let hdr = Hdr { curve, is_wide: true, peak: USUAL_PEAK };
+            let mix = usual(curve);
             let mut last = -1.0;
             for step in 0..=40 {
-                let [r, g, b] = tone.pixel([step as f32 / 40.0; 3], hdr, hable(hdr.peak));
+                let [r, g, b] = tone.pixel([step as f32 / 40.0; 3], &mix);
                 assert!((r - g).abs() < 2e-3 && (b - g).abs() < 2e-3, "{r} {g} {b}");
                 assert!(g >= last);
                 last = g;
