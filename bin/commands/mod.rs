@@ -136,12 +136,15 @@ fn check(recipe: &Recipe) -> anyhow::Result<Exit> {
     let plan = &recipe.plan;
     writeln!(out, "table     {}", recipe.out.display())?;
     writeln!(out, "split id  {}", plan.split_id)?;
+    let decoders = match plan.run.decode_threads {
+        0 => "which share them for decoding".to_owned(),
+        threads => format!("{threads} decoder threads each"),
+    };
     writeln!(
         out,
-        "machine   {} CPU threads, {} units at a time, {} decoder threads each, {} MiB",
+        "machine   {} CPU threads, at most {} units at a time, {decoders}, {} MiB",
         plan.run.cpus,
         plan.run.workers,
-        plan.run.decode_threads,
         plan.run.memory >> 20
     )?;
     for (index, stage) in plan.stages.iter().enumerate() {

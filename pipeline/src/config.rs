@@ -242,9 +242,11 @@ pub enum Order {
 pub struct RunConfig {
     /// CPU threads to use in all; 0 means every core.
     pub cpus: usize,
-    /// Units decoded at the same time; 0 means what suits `cpus` and `decode_threads`.
+    /// Units decoded at the same time, at most; 0 means one for each core, as far as `memory` goes
+    /// (64 MiB of its half for each decoder).
     pub workers: usize,
-    /// Decoder threads for each unit; 0 means up to four.
+    /// Decoder threads for each unit; 0 shares the cores out: one for each of many units, up to four
+    /// for a single one.
     pub decode_threads: usize,
     /// Memory beside the program itself, such as `"1GiB"`: half for frames and clips in flight
     /// between the stages, the rest for decoders and the table. A model's weights come on top.
@@ -290,6 +292,10 @@ impl Default for RunConfig {
 const MOST_SECONDS: f64 = 1000.0 * 86_400.0;
 /// Threads are made for each of them.
 const MOST_THREADS: usize = 4096;
+/// More frame threads make one decoder hardly any faster.
+pub(crate) const MOST_DECODE_THREADS: usize = 4;
+/// What a decoder of 1080p holds: twenty pictures of 3 MiB, its references and those under way.
+const DECODER_BYTES: u64 = 64 << 20;
 
 impl RunConfig {
     /// The part of [`memory`](Self::memory) for frames and clips in flight between the stages. The
@@ -297,6 +303,15 @@ impl RunConfig {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.memory / 2
+    }
+
+    /// Threads for what a worker does beside decoding.
+    #[must_use]
+    pub fn threads_each(&self) -> usize {
+        match self.decode_threads {
+            0 => (self.cpus / self.workers.max(1)).max(1),
+            threads => threads,
+        }
     }
 
     /// The part of [`memory`](Self::memory) for clip bytes when the table's files are merged, which
@@ -312,11 +327,15 @@ impl RunConfig {
         if self.cpus == 0 {
             self.cpus = cores.max(1);
         }
-        if self.decode_threads == 0 {
-            self.decode_threads = self.cpus.min(4);
-        }
         if self.workers == 0 {
-            self.workers = self.cpus.div_ceil(self.decode_threads);
+            self.workers = if self.decode_threads == 0 {
+                let decoders = usize::try_from(self.memory / 2 / DECODER_BYTES);
+                // With less memory each has several threads, which no number of cores is without.
+                let least = self.cpus.div_ceil(MOST_DECODE_THREADS);
+                self.cpus.min(decoders.unwrap_or(usize::MAX).max(least))
+            } else {
+                self.cpus.div_ceil(self.decode_threads)
+            };
         }
         for (key, value) in [
             ("cpus", self.cpus),

@@ -259,6 +259,9 @@ pub trait Emit {
     /// # Errors
     /// When the run is being abandoned.
     fn clip(&mut self, clip: Clip, frames: Frames) -> Result<(), Stopped>;
+    /// Decoder threads for a unit that is opened now: its share of the cores. May wait a moment to
+    /// hear whether there are other units.
+    fn threads(&self) -> usize;
     /// Says how many frames have been decoded since the last call.
     fn decoded(&mut self, frames: u64);
 }

@@ -22,7 +22,6 @@ pub(crate) struct Reader {
     pub(crate) need: FrameNeed,
     /// Bytes that the frames of one clip may take.
     pub(crate) memory: u64,
-    threads: usize,
     access: Access,
     /// For one unit in all.
     patience: Duration,
@@ -133,18 +132,17 @@ impl Reader {
         Self {
             need: context.need,
             memory: context.run.in_flight(),
-            threads: context.run.decode_threads,
             patience: Duration::from_secs_f64(context.run.unit_timeout_seconds),
             access: access(context, None),
         }
     }
 
-    /// How a unit is decoded.
-    pub(crate) fn options(&self, unit: &Unit) -> DecodeOptions {
+    /// How a unit is decoded that is opened now, with its share of the cores.
+    pub(crate) fn options(&self, unit: &Unit, out: &dyn Emit) -> DecodeOptions {
         let segment = (unit.start.is_some() || unit.end.is_some())
             .then_some(Segment { start: unit.start, end: unit.end });
         DecodeOptions {
-            threads: self.threads,
+            threads: out.threads(),
             access: Access { track: unit.source.reading.track, ..self.access.clone() },
             interlaced: interlaced(unit.source.reading),
             segment,
@@ -153,11 +151,12 @@ impl Reader {
     }
 
     /// Opens a unit.
-    pub(crate) fn open(&self, unit: &Unit) -> Result<Film, UnitError> {
-        let decoder = Decoder::open(&unit.source.path, &self.options(unit))
-            .map_err(|error| unit_error(&error))?;
+    pub(crate) fn open(&self, unit: &Unit, out: &dyn Emit) -> Result<Film, UnitError> {
+        let options = self.options(unit, out);
+        let decoder =
+            Decoder::open(&unit.source.path, &options).map_err(|error| unit_error(&error))?;
         let info = decoder.info().clone();
-        let source = if self.threads > 1 {
+        let source = if options.threads > 1 {
             Source::Ahead(Ahead::start(decoder).map_err(|error| UnitError {
                 kind: "thread",
                 message: format!("cannot start a thread for decoding: {error}"),
@@ -247,6 +246,15 @@ pub(crate) fn damage_of(
     };
     if stats.errors > 0 {
         wrong("decode", stats.first_error.as_deref().unwrap_or("damaged data"));
+    }
+    if stats.squeezed > 0 {
+        let (squeezed, all) = (stats.squeezed, stats.frames);
+        wrong(
+            "inexact_times",
+            &format!(
+                "{squeezed} of {all} frames have times that go back: they are shown for a tick each"
+            ),
+        );
     }
     // All frames came, but not all of them as they were made. The decoder's own words would
     // depend on which of its threads was first.

@@ -43,7 +43,14 @@ fn sizes_are_read() {
 
 #[test]
 fn the_cpu_budget_is_shared_out() {
-    let mut run = RunConfig { cpus: 64, ..RunConfig::default() };
-    run.resolve(2, &mut Problems::default());
-    assert_eq!((run.decode_threads, run.workers), (4, 16));
+    let workers = |cpus, memory, decode_threads| {
+        let mut run = RunConfig { cpus, memory, decode_threads, ..RunConfig::default() };
+        run.resolve(2, &mut Problems::default());
+        (run.workers, run.threads_each())
+    };
+    assert_eq!(workers(0, 1 << 30, 0), (2, 1), "the machine's cores");
+    assert_eq!(workers(8, 1 << 30, 0), (8, 1));
+    assert_eq!(workers(64, 1 << 30, 0), (16, 4), "memory for eight, and no core idle");
+    assert_eq!(workers(64, 16 << 30, 0), (64, 1));
+    assert_eq!(workers(64, 1 << 30, 2), (32, 2), "what is set holds");
 }

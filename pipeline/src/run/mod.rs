@@ -10,6 +10,7 @@
 //! * A unit is handed over whole and once, or not at all.
 
 mod collect;
+mod lanes;
 mod measured;
 mod workers;
 
@@ -24,6 +25,7 @@ use std::{
 
 use curate_schemas::{Clip, Micros, UnitRow};
 
+use self::lanes::Lanes;
 use crate::{
     BuildContext, Item, Observer, Plan, RunError, Stage, StageTimes, Stop, Unit, UnitError,
     UnitStatus,
@@ -167,6 +169,7 @@ pub(crate) struct Shared<'a> {
     /// Frames decoded in attempts that came to nothing.
     wasted_frames: AtomicU64,
     error: Mutex<Option<RunError>>,
+    lanes: Lanes,
 }
 
 #[derive(Default)]
@@ -224,6 +227,7 @@ pub fn run(
         tickets: AtomicU64::new(0),
         wasted_frames: AtomicU64::new(0),
         error: Mutex::new(None),
+        lanes: Lanes::new(&plan.run, plan.stages.first().map_or(1, |split| split.workers)),
     };
     // Everything is built before the first unit is read, so that what is missing is known at once.
     let mut built = Vec::new();

@@ -53,6 +53,7 @@ fn split_loop<I: Iterator<Item = Planned>>(
     outlet: &Outlet,
 ) {
     let times = &shared.stats[index].times;
+    let mut lane = shared.lanes.enter();
     while !shared.stop.is_draining() {
         let waiting = Instant::now();
         // A panic while listing sources must not hang the other workers: the lock is taken over.
@@ -66,6 +67,7 @@ fn split_loop<I: Iterator<Item = Planned>>(
                 send(outlet, Event::UnitEnd { ticket, unit: Arc::new(unit), emitted: 0, end });
             }
             Some(Planned::Unit(unit)) => {
+                lane.found();
                 try_unit(shared, index, &mut split, &Arc::new(unit), outlet)
             }
         }
@@ -169,6 +171,10 @@ impl Emit for Emitter<'_> {
         );
         self.blocked += since.elapsed();
         Ok(())
+    }
+
+    fn threads(&self) -> usize {
+        self.shared.lanes.threads()
     }
 
     fn decoded(&mut self, frames: u64) {

@@ -76,7 +76,7 @@ impl Scenes {
         out: &mut dyn Emit,
     ) -> Result<SplitReport, UnitError> {
         let fail = |error: MediaError| unit_error(&error);
-        let options = self.reader.options(unit);
+        let options = self.reader.options(unit, out);
         let mut scan = KeyScan::open(&unit.source.path, &options).map_err(fail)?;
         let mut pass = Pass::new(self, unit, scan.info().clone())?;
         let mut keys = Keys::new();

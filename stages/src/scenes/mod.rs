@@ -234,7 +234,7 @@ impl StageConfig for ScenesConfig {
             None => None,
             Some(threshold) => {
                 let hub = Hub::open(context.models).map_err(|error| failed(error.to_string()))?;
-                let shots = shots::Shots::load(&hub, context.run.decode_threads, threshold);
+                let shots = shots::Shots::load(&hub, context.run.threads_each(), threshold);
                 Some(shots.map_err(|error| failed(error.to_string()))?)
             }
         };

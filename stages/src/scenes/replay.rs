@@ -104,7 +104,7 @@ impl Split for Again {
             }
             return Ok(SplitReport::default());
         }
-        let mut film = self.reader.open(unit)?;
+        let mut film = self.reader.open(unit, out)?;
         let video = &film.info().video;
         let mut sampler = Sampler::new(Sampling {
             need: self.reader.need,

@@ -60,7 +60,7 @@ impl Split for Scenes {
             return self.split_by_keys(unit, out);
         }
         let fail = |error: MediaError| unit_error(&error);
-        let mut film = self.reader.open(unit)?;
+        let mut film = self.reader.open(unit, out)?;
         let mut pass = Pass::new(self, unit, film.info().clone())?;
         while let Some(frame) = film.next_frame(out) {
             pass.look(&frame)?;
@@ -84,7 +84,8 @@ pub(super) fn finish(
     if let Some(damage) = damage.as_ref().filter(|damage| damage.kind == "times") {
         return Err(damage.clone());
     }
-    let is_whole = damage.as_ref().is_none_or(|damage| damage.kind == "concealed");
+    let is_harmless = |damage: &UnitError| matches!(damage.kind, "concealed" | "inexact_times");
+    let is_whole = damage.as_ref().is_none_or(is_harmless);
     let cut_out = match (is_whole, pass.unit.end) {
         (false, _) => Edge::Error,
         (true, Some(_)) => Edge::Unit,
