@@ -7,21 +7,24 @@
 //! noticed before hours of work wait for it, and there is something to look at.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io::Write as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use curate_pipeline::{RunConfig, RunError, Sink, UnitResult};
 use curate_schemas::{Clip, Column, UnitId, UnitRow, columns as c};
-use curate_store::{Lease, Outcome, Receipt, StoreError};
+use curate_store::{Former, Lease, Outcome, Receipt, StoreError};
 use tokio::runtime::Handle;
 
-use crate::opening::{NoTable, Table};
+use crate::{
+    opening::{NoTable, Table},
+    units::Replaced,
+};
 
 /// Video bytes read back at a time.
 const BATCH_BYTES: u64 = 4 << 20;
@@ -156,6 +159,7 @@ pub(crate) struct TableSink<'a> {
     lease: &'a Lease,
     runtime: Handle,
     cadence: Cadence,
+    replaced: Replaced,
     open: HashMap<u64, Spooled>,
     ready: Vec<Arc<Ready>>,
     /// Whether the table is known to be there.
@@ -172,8 +176,10 @@ impl<'a> TableSink<'a> {
         lease: &'a Lease,
         runtime: Handle,
         run: &RunConfig,
+        replaced: Replaced,
     ) -> Self {
         Self {
+            replaced,
             table,
             lease,
             runtime,
@@ -193,11 +199,13 @@ impl<'a> TableSink<'a> {
         let mut units = std::mem::take(&mut self.ready);
         while !units.is_empty() {
             let rows: Vec<UnitRow> = units.iter().map(|unit| unit.row.clone()).collect();
+            let former = self.former(&units);
+            let replacing: BTreeSet<UnitId> = former.keys().cloned().collect();
             let batches =
                 Batches::new(units.iter().map(|unit| Arc::clone(&unit.spooled)).collect());
             let outcome = self.runtime.block_on(async {
                 let staged = store.stage(self.lease, batches).await?;
-                let receipt = Receipt::write(self.lease, rows, staged)?;
+                let receipt = Receipt::replacing(self.lease, rows, staged, former)?;
                 store.finish(receipt).await
             })?;
             match outcome {
@@ -209,12 +217,24 @@ impl<'a> TableSink<'a> {
                 Outcome::Duplicate { present } => {
                     self.duplicates += present.len() as u64;
                     units.retain(|unit| {
-                        !unit.spooled.clips.is_empty() && !present.contains(&unit.id)
+                        let is_open =
+                            !unit.spooled.clips.is_empty() || replacing.contains(&unit.id);
+                        is_open && !present.contains(&unit.id)
                     });
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl TableSink<'_> {
+    /// What the rows of these units take the place of.
+    fn former(&self, units: &[Arc<Ready>]) -> BTreeMap<UnitId, Former> {
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let former =
+            |unit: &Arc<Ready>| Some((unit.id.clone(), replaced.with.get(&unit.id)?.clone()));
+        units.iter().filter_map(former).collect()
     }
 }
 

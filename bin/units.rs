@@ -1,7 +1,9 @@
 //! From sources to units of work, leaving out what the ledger says is done.
 
+mod done;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -9,12 +11,14 @@ use std::{
 
 use curate_media::{Access, MediaError, Segment, segments};
 use curate_pipeline::{Planned, Reading, SourceRef, Stop, Unit, UnitError};
-use curate_schemas::{Micros, SourceId, UnitId};
+use curate_schemas::{SourceId, UnitId};
 use curate_stages::sources::{Listing, Source, Sources};
-use curate_store::{LedgerEntry, StoreError};
+use curate_store::Former;
 use serde_json::json;
 
-use crate::progress::{Progress, say};
+use self::done::Going;
+pub(crate) use self::done::{Done, Known, Replaced};
+use crate::progress::Progress;
 
 /// What listing the sources came to; filled in while the run goes on.
 #[derive(Clone, Debug, Default)]
@@ -31,60 +35,6 @@ pub(crate) struct Listed {
     pub(crate) units: u64,
     /// Sources that were read before at another size or age.
     pub(crate) changed: u64,
-}
-
-/// What is done already.
-#[derive(Debug, Default)]
-pub(crate) struct Done {
-    /// Whether each unit is bad.
-    units: HashMap<UnitId, bool>,
-    /// By source: units done, units in the source (0: not known).
-    sources: HashMap<String, (i32, i32)>,
-    /// By place: size and age when it was read.
-    places: HashMap<String, (i64, Option<Micros>)>,
-}
-
-impl Done {
-    pub(crate) fn new(ledger: &[LedgerEntry]) -> Self {
-        let mut done = Self::default();
-        for entry in ledger {
-            let source = done.sources.entry(entry.unit_id.source().to_string()).or_default();
-            source.0 += 1;
-            source.1 = source.1.max(entry.units_in_source);
-            done.units.insert(entry.unit_id.clone(), entry.is_bad());
-            if entry.source_bytes > 0 {
-                let about = (entry.source_bytes, entry.source_mtime);
-                done.places.insert(entry.source_uri.clone(), about);
-            }
-        }
-        done
-    }
-
-    /// Notes that clips of these units have failed since the ledger was written: a backfill leaves
-    /// the ledger as it is.
-    pub(crate) fn mark_bad(&mut self, units: impl IntoIterator<Item = UnitId>) {
-        for unit in units {
-            self.units.entry(unit).and_modify(|is_bad| *is_bad = true);
-        }
-    }
-
-    /// Whether a source is not as it was when it was read.
-    fn is_changed(&self, source: &Source) -> bool {
-        let bytes = i64::try_from(source.bytes).unwrap_or(i64::MAX);
-        self.places.get(&source.uri).is_some_and(|about| *about != (bytes, source.mtime))
-    }
-}
-
-/// Takes a unit out of the table.
-pub(crate) type Forget<'a> = &'a (dyn Fn(&UnitId) -> Result<(), StoreError> + Sync);
-
-/// What is done, and whether bad units are to be done again.
-pub(crate) struct Known<'a> {
-    pub(crate) done: Done,
-    /// How a unit is taken out of the table, just before it is handed to the engine.
-    pub(crate) forget: Option<Forget<'a>>,
-    /// Whether bad units are done again.
-    pub(crate) retry: bool,
 }
 
 /// Which units this process works on.
@@ -111,7 +61,7 @@ impl Scope {
 /// Lists the units that are still to be done.
 pub(crate) struct Units<'a> {
     sources: Sources,
-    known: Known<'a>,
+    known: Known,
     scope: Scope,
     stop: Stop,
     progress: &'a Progress,
@@ -122,7 +72,7 @@ pub(crate) struct Units<'a> {
 impl<'a> Units<'a> {
     pub(crate) fn new(
         sources: Sources,
-        known: Known<'a>,
+        known: Known,
         scope: Scope,
         stop: Stop,
         progress: &'a Progress,
@@ -151,7 +101,9 @@ impl<'a> Units<'a> {
     /// Counts a unit of so many bytes that is done; `false` when it is to be worked on.
     fn count_done(&self, unit: &UnitId, bytes: u64) -> bool {
         let Some(is_bad) = self.known.done.units.get(unit).copied() else { return false };
-        if is_bad && self.known.retry && self.forget(unit) {
+        if is_bad && self.known.retry {
+            let runs = self.known.done.writers.get(unit).cloned().unwrap_or_default();
+            self.replaced().with.entry(unit.clone()).or_default().runs.extend(runs);
             return false;
         }
         self.progress.skip(bytes);
@@ -161,14 +113,27 @@ impl<'a> Units<'a> {
         true
     }
 
-    /// Takes a unit out of the table; whether that worked.
-    fn forget(&self, unit: &UnitId) -> bool {
-        let Some(forget) = self.known.forget else { return false };
-        let forgotten = forget(unit);
-        if let Err(error) = &forgotten {
-            say(&format!("cannot try unit {unit} again: {error}"));
+    fn replaced(&self) -> std::sync::MutexGuard<'_, Going> {
+        self.known.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A source that could not be read at all was recorded by its place alone. Once it can be read,
+    /// that row goes with the first rows of the source: `planned` of its units are at the queue's end.
+    fn replace_stand_in(&self, source: &SourceId, uri: &str, planned: usize) {
+        let stand_in = UnitId::new(&SourceId::from_location(uri, 0, None), 0);
+        let Some(runs) = self.known.done.writers.get(&stand_in) else { return };
+        let former = Former { runs: runs.clone(), stand_ins: BTreeSet::from([stand_in]) };
+        let mut going = self.replaced();
+        for planned in self.queue.iter().rev().take(planned) {
+            let (Planned::Unit(unit) | Planned::Failed(unit, _)) = planned;
+            let with = going.with.entry(unit.id.clone()).or_default();
+            with.runs.extend(former.runs.iter().cloned());
+            with.stand_ins.extend(former.stand_ins.iter().cloned());
         }
-        forgotten.is_ok()
+        // Otherwise the process whose share the units are sees to it.
+        if planned == 0 && self.known.done.has_all_of(source) {
+            going.alone.push(former);
+        }
     }
 
     /// The places where a source may be split. A passing fault is tried again, as a unit is.
@@ -194,15 +159,20 @@ impl<'a> Units<'a> {
     }
 
     fn source(&mut self, source: Source) {
+        let (id, uri, can_be_read) = (source.id.clone(), source.uri.clone(), source.bytes > 0);
+        let before = self.queue.len();
+        self.queue_units(source);
+        if can_be_read {
+            self.replace_stand_in(&id, &uri, self.queue.len() - before);
+        }
+    }
+
+    /// Puts those units of a source into the queue that are still to be done.
+    fn queue_units(&mut self, source: Source) {
         let id = source.id.clone();
         if self.known.done.is_changed(&source) {
             self.listed().changed += 1;
             self.progress.event(&json!({ "event": "source_changed", "uri": source.uri }));
-        }
-        // When it could not be read at all, it was recorded by its place alone.
-        let unread = UnitId::new(&SourceId::from_location(&source.uri, 0, None), 0);
-        if source.bytes > 0 && self.known.done.units.contains_key(&unread) {
-            self.forget(&unread);
         }
         // A source whose units are all done is not looked into.
         if !self.known.retry
@@ -322,21 +292,5 @@ impl Iterator for Units<'_> {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clips_that_failed_later_make_a_done_unit_bad_and_no_other() {
-        let id = |name: String| UnitId::parse(&format!("{name}/0000")).unwrap();
-        let (one, two) = (id("a".repeat(32)), id("b".repeat(32)));
-        let mut done = Done::default();
-        done.units.insert(one.clone(), false);
-        done.mark_bad([one.clone(), two.clone()]);
-        assert_eq!(done.units.get(&one), Some(&true));
-        assert_eq!(done.units.get(&two), None, "a unit that is not done is done anyway");
     }
 }

@@ -23,6 +23,7 @@ mod pylance;
 mod raft;
 mod refilter;
 mod report;
+mod retries;
 mod runs;
 mod scenes;
 mod shots;

@@ -46,7 +46,7 @@ impl Filling<'_> {
         let plan = backfill::plan(&recipe.plan, &needs, store, self.runtime);
         let done: Vec<LedgerEntry> =
             ledger.iter().filter(|entry| !needs.units.contains(&entry.unit_id)).cloned().collect();
-        let known = Known { done: Done::new(&done), forget: None, retry: false };
+        let known = Known { done: Done::new(&done), ..Known::default() };
         let sources = recipe.sources()?;
         let (units, _) = Units::new(sources, known, self.scope, self.stop.clone(), self.progress);
         let units = units.filter(

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use curate_pipeline::{Order, Provenance, Report, Stop};
-use curate_schemas::{Micros, UnitId};
+use curate_schemas::Micros;
 use curate_stages::sources::{Listing, Sources};
 use curate_store::{CompactOptions, Store};
 use serde_json::json;
@@ -29,7 +29,7 @@ use crate::{
     recipe::Recipe,
     report::{self, Ended},
     sink::TableSink,
-    units::{Done, Known, Listed, Scope, Units},
+    units::{Done, Known, Listed, Replaced, Scope, Units},
 };
 
 /// What the command line adds to the recipe.
@@ -145,19 +145,17 @@ pub(crate) fn execute(
         };
         unfinished = filling.fill(&ledger)?;
     }
-    let forget = |unit: &UnitId| match table.store() {
-        Ok(store) => runtime.block_on(store.delete_units(std::slice::from_ref(unit))),
-        // No unit of a table that is being made was done before.
-        Err(_) => Ok(()),
-    };
     let mut done = Done::new(&ledger);
     if options.retry {
-        let failed = backfill::units_with_failed_clips(table.store()?);
-        done.mark_bad(runtime.block_on(failed)?);
+        let store = table.store()?;
+        done.mark_bad(runtime.block_on(backfill::units_with_failed_clips(store))?);
+        done.mark_writers(runtime.block_on(store.writers(&done.bad_units()))?);
     }
-    let known = Known { done, forget: Some(&forget), retry: options.retry };
+    let replaced = Replaced::default();
+    let known = Known { done, retry: options.retry, replaced: Arc::clone(&replaced) };
     let (units, listed) = Units::new(recipe.sources()?, known, scope, stop.clone(), &progress);
-    let mut sink = TableSink::new(&table, &lease, runtime.clone(), &plan.run);
+    let mut sink =
+        TableSink::new(&table, &lease, runtime.clone(), &plan.run, Arc::clone(&replaced));
     let ran = curate_pipeline::run(plan, &provenance, units, &mut sink, &progress, &stop);
     progress.finish();
     // What is whole is committed even when the run ended with an error, but not when a person has
@@ -174,6 +172,10 @@ pub(crate) fn execute(
     let store = table.into_store()?;
     let report = ran?;
     committed?;
+    let going = std::mem::take(&mut replaced.lock().unwrap_or_else(PoisonError::into_inner).alone);
+    for former in &going {
+        runtime.block_on(store.forget(former))?;
+    }
     let copies = if stop.is_now() {
         Settled::default()
     } else {

@@ -6,7 +6,7 @@
 //! at version V, see none of our units, and commit as "read at V": Lance then compares our keys
 //! with those of every commit after V, and refuses when they meet, or when it cannot compare.
 //! After a refusal we look again. Look and commit are thus one step for all writers that play by
-//! this rule, and nobody holds a lock.
+//! this rule, and nobody holds a lock. Doing a unit again goes by the same rule (`replace.rs`).
 //!
 //! The keys are exact 64-bit hashes of unit ids rather than a Bloom filter: a receipt has at most
 //! some hundred units, and a false alarm would cost a retry each time.
@@ -30,7 +30,10 @@ use lance::{
 use lance_table::format::key_existence::{FilterType, KeyExistenceFilter};
 
 use crate::{
-    Mode, Pending, Receipt, Result, Store, StoreError, error::At as _, gate::Gate, receipt::unit_of,
+    Pending, Receipt, Result, Store, StoreError,
+    error::At as _,
+    gate::Gate,
+    replace::{Removal, Standing},
 };
 
 /// Each conflict means that somebody else got on, so this many in a row means trouble.
@@ -53,12 +56,12 @@ pub enum Outcome {
         /// The units that are there.
         present: Vec<UnitId>,
     },
-    /// The receipt has no clips, so there was nothing to commit.
+    /// The receipt neither has clips nor takes the place of some, so there was nothing to commit.
     NoClips,
 }
 
 impl Store {
-    /// Makes the clips of a receipt visible, all or none.
+    /// Makes the clips of a receipt visible, all or none, and takes away what they replace.
     ///
     /// Idempotent: a second call finds every unit present.
     ///
@@ -67,35 +70,45 @@ impl Store {
     /// [`StoreError::Contention`] when others win again and again, [`StoreError::Lance`] for the
     /// rest; what then became of the commit, a second call finds out.
     pub fn commit<'a>(&'a self, receipt: &'a Receipt) -> Pending<'a, Outcome> {
-        Box::pin(async move {
-            if receipt.clip_units().is_empty() {
-                return Ok(Outcome::NoClips);
+        Box::pin(async move { Ok(self.land(receipt).await?.0) })
+    }
+
+    /// As [`Store::commit`]; with what the clips were when that was refused.
+    async fn land(&self, receipt: &Receipt) -> Result<(Outcome, Option<Standing>)> {
+        if receipt.clip_units().is_empty() && receipt.former().is_empty() {
+            return Ok((Outcome::NoClips, None));
+        }
+        let _gate = Gate::shared(self.layout()).await?;
+        let path = self.layout().clips();
+        for attempt in 0..ATTEMPTS {
+            let clips = Arc::new(self.latest_clips().await?);
+            let standing = Standing::of(self, &clips, receipt).await?;
+            if !standing.present.is_empty() {
+                let present = standing.present.iter().cloned().collect();
+                return Ok((Outcome::Duplicate { present }, Some(standing)));
             }
-            let _gate = Gate::shared(self.layout()).await?;
-            let path = self.layout().clips();
-            for attempt in 0..ATTEMPTS {
-                let clips = self.latest_clips().await?;
-                let present = self.units_in(&clips, receipt.clip_units()).await?;
-                if !present.is_empty() {
-                    return Ok(Outcome::Duplicate { present: present.into_iter().collect() });
-                }
-                receipt.check_files(&path)?;
-                let transaction = insertion(&clips, receipt)?;
-                let builder = CommitBuilder::new(Arc::new(clips))
-                    .with_max_retries(50)
-                    .with_retry_timeout(RETRY_FOR)
-                    .with_skip_auto_cleanup(true);
-                match Box::pin(builder.execute(transaction)).await {
-                    Ok(clips) => return Ok(Outcome::Committed { version: clips.version_id() }),
-                    Err(error) if is_conflict(&error) => {
-                        tracing::debug!(attempt, receipt = receipt.id(), "conflict, looking again");
-                        tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(50)))).await;
-                    }
-                    Err(error) => return Err(error).at("commit to", &path),
-                }
+            if receipt.fragments().is_empty() && standing.going.is_empty() {
+                return Ok((Outcome::NoClips, None));
             }
-            Err(StoreError::Contention { path, attempts: ATTEMPTS })
-        })
+            receipt.check_files(&path)?;
+            let removal = Removal::of(&clips, &standing.going).await.at("delete from", &path)?;
+            let transaction = insertion(&clips, receipt, removal);
+            let builder = CommitBuilder::new(clips)
+                .with_max_retries(50)
+                .with_retry_timeout(RETRY_FOR)
+                .with_skip_auto_cleanup(true);
+            match Box::pin(builder.execute(transaction)).await {
+                Ok(clips) => {
+                    return Ok((Outcome::Committed { version: clips.version_id() }, None));
+                }
+                Err(error) if is_conflict(&error) => {
+                    tracing::debug!(attempt, receipt = receipt.id(), "conflict, looking again");
+                    tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(50)))).await;
+                }
+                Err(error) => return Err(error).at("commit to", &path),
+            }
+        }
+        Err(StoreError::Contention { path, attempts: ATTEMPTS })
     }
 
     /// Writes the ledger rows of a receipt: of units whose clips are in the table, and of units
@@ -107,13 +120,8 @@ impl Store {
     /// When the ledger cannot be written.
     pub fn record<'a>(&'a self, receipt: &'a Receipt) -> Pending<'a, ()> {
         Box::pin(async move {
-            let staged: BTreeSet<&str> = receipt.clip_units().iter().map(UnitId::as_str).collect();
-            let present = self.units_in(&self.latest_clips().await?, receipt.clip_units()).await?;
-            let present: BTreeSet<&str> = present.iter().map(UnitId::as_str).collect();
-            let rows = receipt.units().iter();
-            let rows =
-                rows.filter(|row| !staged.contains(unit_of(row)) || present.contains(unit_of(row)));
-            self.record_units(&rows.cloned().collect::<Vec<_>>(), Mode::KeepExisting).await
+            let standing = Standing::of(self, &self.latest_clips().await?, receipt).await?;
+            self.record_receipt(receipt, Some(&standing)).await
         })
     }
 
@@ -126,24 +134,11 @@ impl Store {
     /// As [`Store::commit`] and [`Store::record`]; the receipt is kept then.
     pub fn finish(&self, receipt: Receipt) -> Pending<'_, Outcome> {
         Box::pin(async move {
-            let outcome = self.commit(&receipt).await?;
-            self.record(&receipt).await?;
+            let (outcome, standing) = self.land(&receipt).await?;
+            self.record_receipt(&receipt, standing.as_ref()).await?;
             receipt.discard()?;
             Ok(outcome)
         })
-    }
-
-    /// Which of these units have clips in this version.
-    pub(crate) async fn units_in(
-        &self,
-        clips: &Dataset,
-        units: &[UnitId],
-    ) -> Result<BTreeSet<UnitId>> {
-        let mut found = BTreeSet::new();
-        for some in units.chunks(IDS_PER_FILTER) {
-            self.collect_units(clips, Some(&one_of(UNIT_ID.name(), some)), &mut found).await?;
-        }
-        Ok(found)
     }
 
     /// Adds the units of the clips that pass the filter.
@@ -194,13 +189,20 @@ pub(crate) fn is_conflict(error: &lance::Error) -> bool {
     )
 }
 
-/// The transaction that inserts a receipt's fragments, with its units as keys.
-fn insertion(clips: &Dataset, receipt: &Receipt) -> Result<Transaction> {
-    let units = receipt.clip_units().iter();
+/// The transaction that inserts a receipt's fragments and removes what they replace, with all units
+/// as keys.
+fn insertion(clips: &Dataset, receipt: &Receipt, removal: Removal) -> Transaction {
+    let units: BTreeSet<&UnitId> =
+        receipt.clip_units().iter().chain(receipt.former().keys()).collect();
     let field = clips.schema().field(UNIT_ID.name()).map(|field| field.id).unwrap_or_default();
+    let properties = HashMap::from([
+        ("curate.run".to_owned(), receipt.run().to_owned()),
+        ("curate.receipt".to_owned(), receipt.id().to_owned()),
+        ("curate.units".to_owned(), units.len().to_string()),
+    ]);
     let operation = Operation::Update {
-        removed_fragment_ids: Vec::new(),
-        updated_fragments: Vec::new(),
+        removed_fragment_ids: removal.removed,
+        updated_fragments: removal.updated,
         new_fragments: receipt.fragments().to_vec(),
         fields_modified: Vec::new(),
         compacted_sstables: Vec::new(),
@@ -213,19 +215,16 @@ fn insertion(clips: &Dataset, receipt: &Receipt) -> Result<Transaction> {
         update_mode: Some(UpdateMode::RewriteRows),
         inserted_rows_filter: Some(KeyExistenceFilter {
             field_ids: vec![field],
-            filter: FilterType::ExactSet(units.map(|unit| stable_hash64(unit.as_str())).collect()),
+            filter: FilterType::ExactSet(
+                units.into_iter().map(|unit| stable_hash64(unit.as_str())).collect(),
+            ),
         }),
         updated_fragment_offsets: None,
     };
-    let properties = HashMap::from([
-        ("curate.run".to_owned(), receipt.run().to_owned()),
-        ("curate.receipt".to_owned(), receipt.id().to_owned()),
-        ("curate.units".to_owned(), receipt.clip_units().len().to_string()),
-    ]);
     // On the transaction itself: in this version of Lance the commit builder drops properties.
-    Ok(TransactionBuilder::new(clips.version_id(), operation)
+    TransactionBuilder::new(clips.version_id(), operation)
         .transaction_properties(Some(Arc::new(properties)))
-        .build())
+        .build()
 }
 
 #[cfg(test)]

@@ -193,7 +193,8 @@ mod tests {
             table.add(source, &[0, 1]).await;
         }
         table.store.optimize_indices().await.unwrap();
-        table.store.delete_units(&[crate::testing::unit("a", 0)]).await.unwrap();
+        table.delete_clips("a", 0).await;
+        table.store.recover(None).await.unwrap();
         let before = table.store.canonical().await.unwrap();
         let clips = table.store.layout().clips();
         // What processes leave that are killed while they write.

@@ -11,10 +11,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use arrow::array::RecordBatch;
 use curate_schemas::{
     Micros, UnitId, UnitRow, batch,
-    columns::UNIT_ID as CLIPS_UNIT_ID,
     units::{
-        self, CLIPS, ERROR_KIND, FAILED, KEPT, SOURCE_BYTES, SOURCE_MTIME, SOURCE_URI, STATUS,
-        UNIT_ID, UNITS, UNITS_IN_SOURCE,
+        self, CLIPS, ERROR_KIND, FAILED, KEPT, RUN_ID, SOURCE_BYTES, SOURCE_MTIME, SOURCE_URI,
+        STATUS, UNIT_ID, UNITS, UNITS_IN_SOURCE,
     },
 };
 use futures::TryStreamExt as _;
@@ -27,10 +26,8 @@ use lance::{
 };
 
 use crate::{
-    Pending, Result, Store,
-    commit::{IDS_PER_FILTER, one_of},
-    error::At as _,
-    gate::Gate,
+    Former, Pending, Receipt, Result, Store, commit::IDS_PER_FILTER, error::At as _, gate::Gate,
+    receipt::unit_of, replace::Standing,
 };
 
 /// How often Lance may look again when another process changed the same rows.
@@ -72,6 +69,8 @@ pub struct LedgerEntry {
     pub source_bytes: i64,
     /// Modification time of the source when it was read.
     pub source_mtime: Option<Micros>,
+    /// The run that wrote the row.
+    pub run_id: String,
 }
 
 impl LedgerEntry {
@@ -105,6 +104,7 @@ impl Store {
                     failed: number(FAILED),
                     source_bytes: row.get(SOURCE_BYTES).copied().unwrap_or_default(),
                     source_mtime: row.get(SOURCE_MTIME).copied(),
+                    run_id: text(RUN_ID),
                 });
             }
             entries.sort_by(|a, b| a.unit_id.cmp(&b.unit_id));
@@ -131,47 +131,65 @@ impl Store {
     /// # Errors
     /// When a row lacks a required value or the commit fails; no row is written then.
     pub fn record_units<'a>(&'a self, rows: &'a [UnitRow], mode: Mode) -> Pending<'a, ()> {
+        Box::pin(async move { self.merge_rows(rows, mode, &[]).await })
+    }
+
+    /// Deletes the ledger rows of units that have no clips, as far as these runs wrote them: what
+    /// stood for sources that could not be read and are done now. Idempotent.
+    ///
+    /// # Errors
+    /// When the deletion fails.
+    pub fn forget<'a>(&'a self, former: &'a Former) -> Pending<'a, ()> {
         Box::pin(async move {
-            if rows.is_empty() {
-                return Ok(());
-            }
-            let path = self.layout().units();
-            let rows =
-                batch::from_rows(&UNITS, rows.iter().map(UnitRow::row)).at("write", &path)?;
-            let _gate = Gate::shared(self.layout()).await?;
-            let units = Arc::new(self.latest_units().await?);
-            Box::pin(merge(units, rows, mode)).await.at("write to", &path)
+            let rows = former.stand_ins.iter().map(|unit| (unit, &former.runs));
+            self.delete_rows(&written_by(rows, "")).await
         })
     }
 
-    /// Forgets units, so that the next run computes them again: deletes their clips, then their
-    /// ledger rows. Receipts of dead runs are finished first, or they would bring the units back.
-    ///
-    /// In this order, because of what a process that dies between the two leaves: ledger rows that
-    /// count clips which are not there. [`Store::recover`] recognises exactly that and deletes
-    /// those rows too. The other order would leave clips without ledger rows, which look like
-    /// finished work. Idempotent.
-    ///
-    /// # Errors
-    /// When a deletion fails; calling again goes on.
-    pub fn delete_units<'a>(&'a self, units: &'a [UnitId]) -> Pending<'a, ()> {
-        Box::pin(async move {
-            self.finish_dead_receipts(None).await?;
-            let _gate = Gate::shared(self.layout()).await?;
-            for some in units.chunks(IDS_PER_FILTER) {
-                let path = self.layout().clips();
-                let clips = self.latest_clips().await?;
-                delete(clips, &one_of(CLIPS_UNIT_ID.name(), some))
-                    .await
-                    .at("delete from", &path)?;
+    /// Deletes the ledger rows for which one of these conditions holds.
+    pub(crate) async fn delete_rows(&self, conditions: &[String]) -> Result<()> {
+        let path = self.layout().units();
+        let _gate = Gate::shared(self.layout()).await?;
+        for some in conditions.chunks(IDS_PER_FILTER) {
+            let ledger = self.latest_units().await?;
+            delete(ledger, &some.join(" OR ")).await.at("delete from", &path)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the ledger rows of a receipt that the clips allow; all, when they were not looked at,
+    /// since they are as the receipt says.
+    pub(crate) async fn record_receipt(
+        &self,
+        receipt: &Receipt,
+        standing: Option<&Standing>,
+    ) -> Result<()> {
+        let path = self.layout().units();
+        let (mut rows, mut former) = (Vec::new(), Vec::new());
+        for row in receipt.units() {
+            let unit = UnitId::parse(unit_of(row)).at("write", &path)?;
+            if standing.is_none_or(|standing| standing.allows(receipt, &unit)) {
+                former.extend(receipt.former().get(&unit).map(|former| (unit, former)));
+                rows.push(row.clone());
             }
-            for some in units.chunks(IDS_PER_FILTER) {
-                let path = self.layout().units();
-                let ledger = self.latest_units().await?;
-                delete(ledger, &one_of(UNIT_ID.name(), some)).await.at("delete from", &path)?;
-            }
-            Ok(())
-        })
+        }
+        let replaced = written_by(former.iter().map(|(unit, it)| (unit, &it.runs)), "target.");
+        self.merge_rows(&rows, Mode::KeepExisting, &replaced).await?;
+        // After the new rows, so that no moment is without either.
+        let gone =
+            former.iter().flat_map(|(_, it)| it.stand_ins.iter().map(|unit| (unit, &it.runs)));
+        self.delete_rows(&written_by(gone, "")).await
+    }
+
+    async fn merge_rows(&self, rows: &[UnitRow], mode: Mode, replaced: &[String]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let path = self.layout().units();
+        let rows = batch::from_rows(&UNITS, rows.iter().map(UnitRow::row)).at("write", &path)?;
+        let _gate = Gate::shared(self.layout()).await?;
+        let units = Arc::new(self.latest_units().await?);
+        Box::pin(merge(units, rows, mode, replaced)).await.at("write to", &path)
     }
 
     /// Rows of the ledger with these columns.
@@ -205,13 +223,36 @@ const LIGHT: &[&str] = &[
     FAILED.name(),
     SOURCE_BYTES.name(),
     units::SOURCE_MTIME.name(),
+    RUN_ID.name(),
 ];
 
-async fn merge(units: Arc<Dataset>, rows: RecordBatch, mode: Mode) -> lance::Result<()> {
+/// Conditions, one a unit, that hold for its row when one of these runs wrote it.
+pub(crate) fn written_by<'a>(
+    rows: impl Iterator<Item = (&'a UnitId, &'a BTreeSet<String>)>,
+    prefix: &str,
+) -> Vec<String> {
+    let condition = |(unit, runs): (&UnitId, &BTreeSet<String>)| {
+        let runs: Vec<String> =
+            runs.iter().map(|run| format!("'{}'", run.replace('\'', "''"))).collect();
+        let runs = runs.join(",");
+        format!("({prefix}unit_id = '{unit}' AND {prefix}run_id IN ({runs}))")
+    };
+    rows.filter(|(_, runs)| !runs.is_empty()).map(condition).collect()
+}
+
+/// Inserts rows; rows that are there are replaced as the mode says, or where one of the conditions holds.
+async fn merge(
+    units: Arc<Dataset>,
+    rows: RecordBatch,
+    mode: Mode,
+    replaced: &[String],
+) -> lance::Result<()> {
     let matched = match mode {
         Mode::Replace => WhenMatched::UpdateAll,
         Mode::KeepExisting => {
-            WhenMatched::update_if(&units, "source.clips > 0 AND target.clips = 0")?
+            let mut conditions = vec!["(source.clips > 0 AND target.clips = 0)".to_owned()];
+            conditions.extend_from_slice(replaced);
+            WhenMatched::update_if(&units, &conditions.join(" OR "))?
         }
     };
     let mut merge = MergeInsertBuilder::try_new(units, vec![UNIT_ID.name().to_owned()])?;
@@ -274,13 +315,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deleted_units_are_gone_from_both_tables() {
+    async fn only_rows_by_the_runs_named_are_forgotten() {
         let table = Table::new().await;
-        table.add("a", &[0, 1, 2]).await;
-        table.store.delete_units(&[unit("a", 1)]).await.unwrap();
-        table.store.delete_units(&[unit("a", 1)]).await.unwrap();
-        assert_eq!(table.counts().await, (2 * 3, 2));
-        table.add("a", &[1]).await;
-        assert_eq!(table.counts().await, (3 * 3, 3));
+        table.store.record_units(&[unit_row("a", 0, 0)], Mode::KeepExisting).await.unwrap();
+        let stand_ins = BTreeSet::from([unit("a", 0)]);
+        for (run, left) in [("another", 1), ("it's", 1), ("test", 0), ("test", 0)] {
+            let runs = BTreeSet::from([run.to_owned()]);
+            let former = Former { runs, stand_ins: stand_ins.clone() };
+            table.store.forget(&former).await.unwrap();
+            assert_eq!(table.counts().await, (0, left), "{run}");
+        }
     }
 }

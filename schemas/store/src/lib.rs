@@ -14,7 +14,8 @@
 //! [`Store::finish`] does steps 3 and 4; [`Store::recover`] does them for runs that died. The
 //! check for "is this unit there already?" and the commit are one serialisable step, so any
 //! number of processes can work on one table without a coordinator and without locks around
-//! commits. Locks guard one thing only: that [`Store::gc`], which deletes every file no version
+//! commits. A unit that is done again is replaced in that same step ([`Receipt::replacing`]), so
+//! its former rows stay until then. Locks guard one thing only: that [`Store::gc`], which deletes every file no version
 //! refers to, never runs while somebody is between steps 1 and 3 ([`Lease`]).
 
 #![warn(missing_docs)]
@@ -37,6 +38,7 @@ mod query;
 mod read;
 mod receipt;
 mod recover;
+mod replace;
 mod rewrite;
 mod schema;
 mod search;
@@ -60,6 +62,7 @@ pub use pinned::{Pinned, PinnedRows};
 pub use query::{Query, Rows};
 pub use receipt::{Receipt, StagedFile};
 pub use recover::Recovered;
+pub use replace::Former;
 pub use rewrite::{Alone, Changes, Clips};
 pub use search::{Hit, Search, Wanted};
 pub use stage::Staged;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Lease, Result, Staged, StoreError,
+    Former, Lease, Result, Staged, StoreError,
     error::{At as _, BoxError, gone_is_fine},
 };
 
@@ -43,6 +43,9 @@ struct Head {
     fragments: Vec<Fragment>,
     files: Vec<StagedFile>,
     units: usize,
+    /// What units' new rows take the place of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    former: BTreeMap<UnitId, Former>,
 }
 
 /// Staged clips together with the ledger rows of their units (and of units without clips).
@@ -63,6 +66,20 @@ impl Receipt {
     /// [`StoreError::Mismatch`] when rows and staged clips do not agree, [`StoreError::Io`] when
     /// the file cannot be written. Nothing was promised then.
     pub fn write(lease: &Lease, units: Vec<UnitRow>, staged: Staged) -> Result<Self> {
+        Self::replacing(lease, units, staged, BTreeMap::new())
+    }
+
+    /// As [`Receipt::write`], for units of which some are in the table already: their former rows go
+    /// in the commit that brings the new ones. Every key must be one of `units`.
+    ///
+    /// # Errors
+    /// As [`Receipt::write`].
+    pub fn replacing(
+        lease: &Lease,
+        units: Vec<UnitRow>,
+        staged: Staged,
+        former: BTreeMap<UnitId, Former>,
+    ) -> Result<Self> {
         let Staged { fragments, files, clips } = staged;
         check(&units, &clips)?;
         let id = Uuid::new_v4().simple().to_string();
@@ -75,6 +92,7 @@ impl Receipt {
             fragments,
             files,
             units: units.len(),
+            former,
         };
         let text = encode(&head, &units, &path)?;
         let draft = path.with_extension("tmp");
@@ -133,6 +151,11 @@ impl Receipt {
     #[must_use]
     pub fn units(&self) -> &[UnitRow] {
         &self.units
+    }
+
+    /// What the rows of some of its units take the place of.
+    pub(crate) fn former(&self) -> &BTreeMap<UnitId, Former> {
+        &self.head.former
     }
 
     pub(crate) fn fragments(&self) -> &[Fragment] {
@@ -234,12 +257,14 @@ mod tests {
                 fragments: vec![Fragment::new(0)],
                 files: vec![],
                 units: rows.len(),
+                former: BTreeMap::from([(unit("b", index), Former::by(["r".to_owned()]))]),
             };
             let text = encode(&head, &rows, Path::new("receipt")).unwrap();
             let (again, units) = decode(&text).unwrap();
             prop_assert_eq!(units, rows);
             prop_assert_eq!(again.clip_units, head.clip_units);
             prop_assert_eq!(again.fragments, head.fragments);
+            prop_assert_eq!(again.former, head.former);
         }
     }
 

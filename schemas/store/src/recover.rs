@@ -3,7 +3,7 @@
 //! For every receipt of a run that is not alive: commit it if none of its units is in the table,
 //! write the ledger rows of what is in, delete it. A receipt of which *some* units are in (another
 //! process computed them) is not committed, since a commit is all or none; the rest is computed
-//! again. Before that, thresholds that were moved are brought to the table's metadata (see
+//! again, or keeps the rows that it had. Before that, thresholds that were moved are brought to the table's metadata (see
 //! `rewrite.rs`). Then the two tables are compared, and the two differences a crash can leave are mended.
 //!
 //! Several processes may recover at once, and while others run: every step is idempotent, and
@@ -25,7 +25,6 @@ use crate::{
     Lease, Mode, Outcome, Pending, Receipt, Result, RunDir, Store, StoreError,
     commit::{IDS_PER_FILTER, one_of},
     error::{At as _, gone_is_fine},
-    gate::Gate,
     layout::entries,
     lease, ledger,
     receipt::unit_of,
@@ -95,7 +94,9 @@ impl Store {
     async fn finish_one(&self, receipt: Receipt, recovered: &mut Recovered) -> Result<()> {
         match self.commit(&receipt).await {
             Ok(Outcome::Committed { .. }) => recovered.committed += 1,
-            Ok(Outcome::Duplicate { present }) if present.len() < receipt.clip_units().len() => {
+            Ok(Outcome::Duplicate { present })
+                if receipt.clip_units().iter().any(|unit| !present.contains(unit)) =>
+            {
                 recovered.dropped += 1;
             }
             Ok(Outcome::Duplicate { .. } | Outcome::NoClips) => recovered.recorded += 1,
@@ -113,59 +114,43 @@ impl Store {
     ///
     /// A living run commits, then writes the ledger, then deletes its receipt. So a row that
     /// counts clips was written after those clips: read the ledger first, then the clips, and
-    /// what the clips lack has been deleted. And clips without a row have a receipt or, a moment
-    /// later, their row: look for it in that order.
+    /// what the clips lack has been deleted, unless a receipt says that the row is about to be replaced.
+    /// And clips without a row have a receipt or, a moment later, their row: look for it in that order.
     async fn reconcile(&self, recovered: &mut Recovered) -> Result<()> {
         let columns = [units::UNIT_ID.name(), units::CLIPS.name(), units::RUN_ID.name()];
         let before = self.read_units(&self.latest_units().await?, &columns).await?;
         let with_clips = self.clip_unit_ids().await?;
-        let ghosts: Vec<&UnitRow> = before
-            .iter()
-            .filter(|row| row.get(units::CLIPS).is_some_and(|clips| *clips > 0))
-            .filter(|row| UnitId::parse(unit_of(row)).is_ok_and(|unit| !with_clips.contains(&unit)))
-            .collect();
-        recovered.forgotten += ghosts.len();
-        self.forget(&ghosts).await?;
-
+        let lacks_clips = |row: &&UnitRow| {
+            row.get(units::CLIPS).is_some_and(|clips| *clips > 0)
+                && UnitId::parse(unit_of(row)).is_ok_and(|unit| !with_clips.contains(&unit))
+        };
+        let mut ghosts: Vec<&UnitRow> = before.iter().filter(lacks_clips).collect();
         let missing = without_row(&with_clips, &before);
-        if missing.is_empty() {
+        if ghosts.is_empty() && missing.is_empty() {
             return Ok(());
         }
         let promised = self.promised_units()?;
+        ghosts.retain(|row| !promised.contains(unit_of(row)));
+        recovered.forgotten += ghosts.len();
+        // Unless another run has written them anew meanwhile.
+        self.delete_rows(&as_they_are(&ghosts)).await?;
+
         let now = self.read_units(&self.latest_units().await?, &columns[..1]).await?;
         let mut missing = without_row(&missing, &now);
-        missing.retain(|unit| !promised.contains(unit));
+        missing.retain(|unit| !promised.contains(unit.as_str()));
         let rows = self.derive(&missing.into_iter().collect::<Vec<_>>()).await?;
         recovered.derived += rows.len();
         self.record_units(&rows, Mode::KeepExisting).await
     }
 
-    /// Deletes these ledger rows, unless another run has written them anew meanwhile.
-    async fn forget(&self, ghosts: &[&UnitRow]) -> Result<()> {
-        let _gate = Gate::shared(self.layout()).await?;
-        let path = self.layout().units();
-        for some in ghosts.chunks(IDS_PER_FILTER) {
-            let rows: Vec<String> = some
-                .iter()
-                .map(|row| {
-                    let run = row.get(units::RUN_ID).map(String::as_str).unwrap_or_default();
-                    let run = run.replace('\'', "''");
-                    format!("(unit_id = '{}' AND run_id = '{run}')", unit_of(row))
-                })
-                .collect();
-            let ledger = self.latest_units().await?;
-            ledger::delete(ledger, &rows.join(" OR ")).await.at("delete from", &path)?;
-        }
-        Ok(())
-    }
-
-    /// The units of all receipts, of living runs too.
-    fn promised_units(&self) -> Result<BTreeSet<UnitId>> {
+    /// The units of all receipts, of living runs too, that have clips or had some.
+    fn promised_units(&self) -> Result<BTreeSet<String>> {
         let mut promised = BTreeSet::new();
         for run in self.layout().all_runs()? {
             for path in run.receipt_files()? {
                 if let Some(receipt) = Receipt::read(&path)? {
-                    promised.extend(receipt.clip_units().iter().cloned());
+                    let units = receipt.clip_units().iter().chain(receipt.former().keys());
+                    promised.extend(units.map(UnitId::to_string));
                 }
             }
         }
@@ -238,6 +223,15 @@ fn count(rows: &mut BTreeMap<String, UnitRow>, clip: &Clip) {
         "failed" => add(units::FAILED),
         _ => {}
     }
+}
+
+/// Conditions that hold for these ledger rows, and no longer once others take their place.
+fn as_they_are(rows: &[&UnitRow]) -> Vec<String> {
+    let named = rows.iter().filter_map(|row| {
+        let run = row.get(units::RUN_ID).cloned().unwrap_or_default();
+        Some((UnitId::parse(unit_of(row)).ok()?, BTreeSet::from([run])))
+    });
+    ledger::written_by(Vec::from_iter(named).iter().map(|(unit, runs)| (unit, runs)), "")
 }
 
 /// Those of `units` that have no row.

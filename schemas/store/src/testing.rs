@@ -1,5 +1,7 @@
 //! What the tests of this crate share: a table in a temporary folder and rows to put into it.
 
+use std::collections::BTreeMap;
+
 use curate_schemas::{
     Clip, ClipId, Kind, Micros, SourceId, Span, TimeBase, UnitId, UnitRow,
     columns::{self, CLIPS, EMBEDDING_LEN},
@@ -7,7 +9,7 @@ use curate_schemas::{
 };
 use tempfile::TempDir;
 
-use crate::{Lease, Outcome, Receipt, Staged, Store, TableMeta};
+use crate::{Former, Lease, Outcome, Receipt, Staged, Store, TableMeta, ledger};
 
 pub(crate) const SPLIT: &str = "split-1";
 
@@ -117,6 +119,21 @@ impl Table {
         Receipt::write(&lease, rows.collect(), staged).unwrap()
     }
 
+    /// A receipt for a unit that is done again by another run than the first: with clips of another
+    /// size, or without any. It takes the place of what the run `test` wrote.
+    pub(crate) async fn again(&self, run: &str, index: u32, has_clips: bool) -> Receipt {
+        let lease = self.lease(run).await;
+        let mut clips = if has_clips { unit_clips("a", index) } else { Vec::new() };
+        for clip in &mut clips {
+            clip.set(columns::RUN_ID, run.to_owned());
+            clip.set(columns::WIDTH, 640);
+        }
+        let row = unit_row("a", index, clips.len() as i32).with(units::RUN_ID, run.to_owned());
+        let staged = self.stage(&lease, clips).await;
+        let former = BTreeMap::from([(unit("a", index), Former::by(["test".to_owned()]))]);
+        Receipt::replacing(&lease, vec![row], staged, former).unwrap()
+    }
+
     /// A receipt for a unit without clips.
     pub(crate) async fn failed(&self, source_name: &str, index: u32) -> Receipt {
         let lease = self.lease("test").await;
@@ -168,6 +185,13 @@ impl Table {
             "a kind of column is not tested"
         );
         clips
+    }
+
+    /// Takes the clips of a unit out, and leaves its ledger row.
+    pub(crate) async fn delete_clips(&self, source_name: &str, index: u32) {
+        let clips = self.store.latest_clips().await.unwrap();
+        let filter = format!("unit_id = '{}'", unit(source_name, index));
+        ledger::delete(clips, &filter).await.unwrap();
     }
 
     /// Rows in both tables.

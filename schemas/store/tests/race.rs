@@ -16,8 +16,10 @@ use std::{
 };
 
 use arrow::array::AsArray as _;
-use curate_schemas::UnitId;
-use curate_store::{CompactOptions, GcOptions, Lease, Outcome, Query, Receipt, Store, live_leases};
+use curate_schemas::{Clip, UnitId, columns};
+use curate_store::{
+    CompactOptions, Former, GcOptions, Lease, Outcome, Query, Receipt, Store, live_leases,
+};
 use lance::{
     Dataset,
     dataset::{
@@ -35,6 +37,7 @@ async fn worker() {
         None => {}
         Some((name, number, out)) if name == "once" => work(&out, number, commit_once).await,
         Some((name, number, out)) if name == "append" => work(&out, number, append).await,
+        Some((name, number, out)) if name == "again" => again(&out, number).await,
         Some((_, _, out)) => compactor(&out).await,
     }
 }
@@ -68,6 +71,39 @@ async fn commit_once(store: &Store, receipt: Receipt) {
         Outcome::Committed { .. } => {}
         other => panic!("{other:?}"),
     }
+}
+
+/// Does every unit again that the first runs did, two at a time, each worker from another place.
+async fn again(out: &Path, number: u32) {
+    let store = open(out).await;
+    let run = format!("again-{number}-{}", std::process::id());
+    let lease = Lease::acquire(out, &run).await.unwrap();
+    store.recover(None).await.unwrap();
+    loop {
+        let all: Vec<UnitId> = (0..UNITS).map(unit).collect();
+        let writers = store.writers(&all).await.unwrap();
+        let is_first =
+            |index: &u32| writers[&unit(*index)].iter().all(|run| run.starts_with("run"));
+        let places = (0..UNITS).map(|place| (place + number * 3) % UNITS);
+        let todo: Vec<u32> = places.filter(is_first).take(2).collect();
+        if todo.is_empty() {
+            break;
+        }
+        let batches: Vec<Result<_, std::io::Error>> =
+            todo.iter().map(|index| Ok(wide(clips(*index, &run)))).collect();
+        let staged = store.stage(&lease, batches).await.unwrap();
+        let rows = todo.iter().map(|index| unit_row(*index, &run)).collect();
+        let former = todo.iter().map(|index| unit(*index));
+        let former = former.map(|unit| (unit.clone(), Former::by(writers[&unit].clone())));
+        let receipt = Receipt::replacing(&lease, rows, staged, former.collect()).unwrap();
+        store.finish(receipt).await.unwrap();
+    }
+}
+
+/// Clips by which it is seen that a unit was done again.
+fn wide(mut clips: Vec<Clip>) -> Vec<Clip> {
+    clips.iter_mut().for_each(|clip| clip.set(columns::WIDTH, 640));
+    clips
 }
 
 /// What a naive writer does: look, then append.
@@ -162,6 +198,50 @@ async fn killed_workers_and_a_compactor_leave_every_unit_once() {
     assert_eq!(store.canonical().await.unwrap(), expected);
     let report = store.gc(&GcOptions::default()).await.unwrap();
     eprintln!("{report:?}");
+    assert_eq!(store.unreferenced_files().await.unwrap(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(store.canonical().await.unwrap(), expected);
+}
+
+/// Every unit is done again by workers that are killed, beside a compactor: none is away or there
+/// twice at any time.
+#[tokio::test]
+async fn killed_workers_that_do_units_again_replace_each_once() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for dir in &dirs {
+        work(dir.path(), 0, commit_once).await;
+    }
+    let out = dirs[1].path();
+    again(dirs[0].path(), 0).await;
+    let expected = open(dirs[0].path()).await.canonical().await.unwrap();
+    let store = open(out).await;
+    assert_ne!(store.canonical().await.unwrap(), expected);
+    let compactor = spawn("compact", 0, out);
+    let mut left = Vec::new();
+    for pause in [60, 140, 90, 200, 300, 120] {
+        let mut workers: Vec<_> = (0..4).map(|number| spawn("again", number, out)).collect();
+        for victim in &mut workers {
+            thread::sleep(Duration::from_millis(pause));
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+            let copies = copies(&store).await;
+            assert_eq!(copies.len(), UNITS as usize, "units are away");
+            assert!(copies.values().all(|count| *count == CLIPS), "{copies:?}");
+            assert_eq!(store.ledger().await.unwrap().len(), UNITS as usize);
+        }
+        let sql = "select count(*) from clips where width is null";
+        let query = Query::open(&store, None).await.unwrap();
+        let counted = query.sql(sql).await.unwrap().collect().await.unwrap();
+        left.push(counted[0].column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0));
+    }
+    eprintln!("clips left to do again after each round of kills: {left:?}");
+    let all = i64::from(UNITS) * CLIPS;
+    assert!(left.iter().any(|left| (1..all).contains(left)), "the kills did not hit the work");
+    wait((0..4).map(|number| spawn("again", number, out)).collect());
+    std::fs::write(out.join("stop"), "").unwrap();
+    wait(vec![compactor]);
+    store.recover(None).await.unwrap();
+    assert_eq!(store.canonical().await.unwrap(), expected);
+    store.gc(&GcOptions::default()).await.unwrap();
     assert_eq!(store.unreferenced_files().await.unwrap(), Vec::<std::path::PathBuf>::new());
     assert_eq!(store.canonical().await.unwrap(), expected);
 }

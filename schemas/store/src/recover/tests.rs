@@ -108,25 +108,14 @@ async fn a_living_run_is_left_alone_unless_it_is_our_own() {
 }
 
 #[tokio::test]
-async fn death_inside_delete_units_is_completed() {
+async fn ledger_rows_whose_clips_were_deleted_are_forgotten() {
     let table = Table::new().await;
     table.add("a", &[0, 1]).await;
-    let clips = table.store.latest_clips().await.unwrap();
-    ledger::delete(clips, &one_of("unit_id", &[unit("a", 0)])).await.unwrap();
+    table.delete_clips("a", 0).await;
     let recovered = table.store.recover(None).await.unwrap();
     assert_eq!(recovered, Recovered { forgotten: 1, ..Recovered::default() });
     rerun(&table).await;
     assert_eq!(table.store.canonical().await.unwrap(), unkilled().await);
-}
-
-#[tokio::test]
-async fn deleted_units_are_not_brought_back_by_a_dead_run() {
-    let table = Table::new().await;
-    let pending = table.receipt("a", &[0]).await;
-    table.store.delete_units(&[unit("a", 0)]).await.unwrap();
-    assert!(!pending.path().exists());
-    assert_eq!(table.store.recover(None).await.unwrap(), Recovered::default());
-    assert_eq!(table.counts().await, (0, 0));
 }
 
 #[tokio::test]

@@ -1,0 +1,75 @@
+//! Doing bad units again, as a user sees it.
+
+use std::time::Instant;
+
+use crate::util::{Folder, curate, scenes_of, start};
+use curate_testing::{make, rounds};
+
+/// Runs that do bad units again are killed at many moments: the table is whole at every one of them, with
+/// all rows that it had, and in the end what it is when nobody kills.
+#[test]
+fn kills_of_a_retry_lose_no_row() {
+    let kills = rounds("CURATE_SOAK_KILLS", 5);
+    let folder = Folder::new();
+    folder.video("whole.mp4", &[4]);
+    std::fs::write(folder.path("videos/none.mp4"), "this is no video").unwrap();
+    let line =
+        scenes_of(&[4, 3, 5], "-c:v libx264 -preset veryfast -g 50 -bf 2 -movflags +faststart");
+    for index in 0..3 {
+        let path = make(&folder.path("videos"), &format!("{index}.mp4"), &line);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 10 * (7 + index)]).unwrap();
+    }
+    let recipe = folder.recipe("p.toml", "out", "commit_units = 1");
+    assert_eq!(curate(&["run", &recipe]).code, Some(3));
+    let sql = "select status, count(*) as n, min(clips) > 0 as c from units group by 1 order by 1";
+    let units = folder.rows("out", sql);
+    assert_eq!(units, "status,n,c\nfailed,1,false\nok,1,true\npartial,3,true\n");
+    let expected = folder.canonical("out");
+
+    let started = Instant::now();
+    assert_eq!(curate(&["run", &recipe, "--retry", "failed"]).code, Some(3));
+    let whole = started.elapsed();
+    assert_eq!(folder.canonical("out"), expected, "they fail in the same way");
+    let sql = "select count(distinct run_id) as n from clips";
+    assert_eq!(folder.rows("out", sql), "n\n2\n", "the bad ones were done again");
+    let mut met = 0;
+    for tries in 1..=20 * kills {
+        let mut child = start(&["run", &recipe, "--retry", "failed"]);
+        let part = (tries as f64 * 0.618_034).fract();
+        std::thread::sleep(whole.mul_f64(part));
+        met += u64::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(folder.canonical("out"), expected, "after {tries} kills");
+        if met == kills {
+            break;
+        }
+    }
+    assert_eq!(met, kills, "kills that met a living run");
+    // Without `--retry` nothing is left to be done either.
+    for options in [&["run", recipe.as_str()][..], &["run", &recipe, "--retry", "failed"]] {
+        assert_eq!(curate(options).code, Some(3));
+        assert_eq!(folder.canonical("out"), expected);
+    }
+}
+
+/// A file that could not be read is recorded by its place alone. When it can be read, that row goes with
+/// the first rows of its units, and at once where these are done already.
+#[test]
+fn what_could_not_be_read_once_leaves_no_row_behind() {
+    let folder = Folder::new();
+    let (place, aside) = (folder.video("a.mp4", &[4]), folder.path("aside.mp4"));
+    std::fs::write(folder.path("list.csv"), "path\nvideos/a.mp4\n").unwrap();
+    let recipe = folder.recipe_over("p.toml", "list.csv", "out", "");
+    let states = || folder.rows("out", "select status, clips from units order by 1");
+    for _ in 0..2 {
+        std::fs::rename(&place, &aside).unwrap();
+        assert_eq!(curate(&["run", &recipe]).code, Some(3));
+        assert!(states().contains("failed,0\n"), "{}", states());
+        std::fs::rename(&aside, &place).unwrap();
+        let said = curate(&["run", &recipe]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert_eq!(states(), "status,clips\nok,1\n");
+    }
+}
