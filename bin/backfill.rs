@@ -317,7 +317,7 @@ impl Sink for Filler<'_> {
         self.ready.extend(self.open.remove(&ticket));
         if let Some(error) = &result.error
             // Damage that leaves every frame in place is in the ledger since the first run.
-            && !matches!(error.kind, "decode" | "concealed")
+            && !matches!(error.kind, "decode" | "concealed" | "inexact_times")
         {
             self.damage.insert(result.unit.source.uri.clone(), error.message.clone());
         }

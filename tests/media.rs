@@ -263,6 +263,31 @@ fn a_plan_estimates_without_writing() {
 }
 
 #[test]
+fn recordings_that_overlap_are_partial_and_no_clip_shows_the_other_one() {
+    let folder = Folder::new();
+    let part = |look: &str, offset: f64| {
+        let how = "-c:v libx264 -preset veryfast -g 5 -bf 2 -bsf:v dump_extra";
+        let line = format!("-f lavfi -i {look}=s=96x64:r=25:d=4 {how} -output_ts_offset {offset}");
+        fs::read(make(folder.path("").as_path(), &format!("{look}.ts"), &line)).unwrap()
+    };
+    let both = [part("testsrc2", 0.0), part("testsrc", 3.2)].concat();
+    fs::write(folder.path("videos/both.ts"), both).unwrap();
+    let scenes = SCENES.replace("2.0", "0.1");
+    let rest = format!("{scenes}\ndetectors = [{{ kind = \"fixed\", seconds = 0.4 }}]");
+    for form in ["copy", "transcode"] {
+        run(&recipe(&folder, form, "", &format!("form = \"{form}\""), &rest), 3);
+        let units = folder.rows(form, "select status, error_kind, error_message from units");
+        assert!(units.contains("partial,inexact_times,"), "{units}");
+        assert!(units.contains("of 200 frames have times that go back"), "{units}");
+        let failed = "select distinct error_kind from clips where status = 'failed'";
+        assert_eq!(folder.rows(form, failed), "error_kind\ntimes\n");
+        let kept = folder.rows(form, "select count(*) from clips where status = 'kept'");
+        let kept: u32 = kept.lines().nth(1).unwrap().parse().unwrap();
+        assert!(kept >= 14, "{kept} of 20 clips are elsewhere");
+    }
+}
+
+#[test]
 fn two_recordings_in_one_file_make_no_clips_and_say_how_to_part_them() {
     let folder = Folder::new();
     let color = |color| {

@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use curate_media::{
-    Access, ClipForm, CopiedClip, Encoding, Interlaced, VideoCodec, copy_clip, transcode_clip,
+    Access, ClipForm, CopiedClip, Encoding, Interlaced, VideoCodec, copy_clip, shown_frames,
+    transcode_clip,
 };
 use curate_pipeline::{
     BuildContext, BuildError, ClipError, Item, Map, Problems, Shape, Stage, StageConfig,
@@ -208,17 +209,16 @@ impl Map for Writer {
             .map_err(|error| broken(error.kind(), error.to_string()))?;
         let Some(made) = made else { return none(item) };
         let frames = i64::from(item.clip.get(c::NUM_FRAMES).copied().unwrap_or_default());
-        let found = i64::from(made.frames);
-        // A copy may hold packets more, which are damaged.
-        let is_other = match self.form {
-            Form::Transcode => found != frames,
-            Form::Copy => found < frames,
-            Form::None => false,
-        };
-        if is_other {
+        let mut found = i64::from(made.frames);
+        // Packets that give no frame: damaged ones, and those that say that nothing has changed.
+        if self.form == Form::Copy && found > frames {
+            let shown = shown_frames(&source.path, &span, &self.access);
+            found = i64::from(shown.map_err(|error| broken(error.kind(), error.to_string()))?);
+        }
+        if found != frames {
             let message = format!(
-                "{found} frames were found where the clip has {frames}: the times of the file are out \
-                 of order; mend it (ffmpeg -fflags +genpts -i FILE ...), or use form = \"none\""
+                "{found} frames were found where the clip has {frames}: the file is damaged, or its times \
+                 are out of order; mend it (ffmpeg -fflags +genpts -i FILE ...), or use form = \"none\""
             );
             return Err(broken("decode", message));
         }

@@ -27,7 +27,9 @@ use crate::{
     mux::{self, Like, Placed, Plan},
     nal::extradata,
     packet::Packet,
-    probe, webp,
+    probe,
+    restart::refuse_restart,
+    webp,
 };
 
 /// The container of a clip.
@@ -62,7 +64,8 @@ pub struct CopiedClip {
     pub form: ClipForm,
     /// Frames before the span that a reader sees which does not obey edit lists; 0 if none.
     pub skip_frames: u32,
-    /// Frames of the span, counted as shown packets.
+    /// Frames of the span. In a copy they are counted as packets: it shows fewer where a packet is
+    /// damaged or says that nothing has changed; see [`shown_frames`](crate::shown_frames).
     pub frames: u32,
 }
 
@@ -93,6 +96,7 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
         return Err(MediaError::mux("the span is empty"));
     }
     input.complete_times();
+    refuse_restart(&mut input, span)?;
     let packets = collect(&mut input, span)?;
     let stream = info.video.index;
     let codec = input.parameters(stream).codec_id;
@@ -177,7 +181,7 @@ fn form_for(codec: ffi::AVCodecID) -> ClipForm {
 }
 
 /// The packets from the key packet at or before the span to its last one, in decode order.
-fn collect(input: &mut Input, span: &Span) -> Result<Vec<Packet>, MediaError> {
+pub(crate) fn collect(input: &mut Input, span: &Span) -> Result<Vec<Packet>, MediaError> {
     let mut next = input.seek_before(span.start)?;
     let mut packets: Vec<Packet> = Vec::new();
     let mut needed = 0; // packets up to the newest one of the span

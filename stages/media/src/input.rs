@@ -208,6 +208,12 @@ impl Input {
         }
     }
 
+    /// Whether times may begin anew within a file of this container.
+    pub(crate) fn may_restart(&self) -> bool {
+        // SAFETY: an open demuxer has a format.
+        unsafe { (*self.context().iformat).flags & ffi::AVFMT_TS_DISCONT as c_int != 0 }
+    }
+
     /// Has the demuxer fill in the presentation times that MPEG program and transport streams leave
     /// out: those that follow from decode times. Where a container knows decode times only, as
     /// AVI does, nothing follows from them, and what FFmpeg would fill in is wrong.

@@ -55,10 +55,12 @@ mod png;
 mod probe;
 mod rate;
 mod render;
+mod restart;
 mod scale;
 mod scene;
 mod segments;
 mod sheet;
+mod shown;
 mod shrink;
 mod small;
 mod still;
@@ -99,6 +101,7 @@ pub use self::{
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,
     sheet::{SheetCell, contact_sheet},
+    shown::shown_frames,
     small::SmallFrame,
     transcode::transcode_clip,
     vectors::{MotionVector, PictureKind},

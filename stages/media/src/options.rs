@@ -52,8 +52,11 @@ pub struct Stats {
     pub errors: u64,
     /// What was wrong: the demuxer's reason, or else the decoder's first.
     pub first_error: Option<String>,
-    /// Frames whose time was missing or not after the one before, and was made up.
-    pub fixed_pts: u64,
+    /// Frames without a time, which were put behind the frame before: exact where the rate is constant.
+    pub untimed: u64,
+    /// Frames whose time was not after that of the frame before, and which were put one tick behind
+    /// it. Not 0 means that times, and so the ends of clips, are not as they were recorded.
+    pub squeezed: u64,
     /// Error lines from the decoder, concealed damage among them. For people: the number may
     /// depend on the number of threads.
     pub complaints: u64,

@@ -27,7 +27,10 @@ use crate::{
 };
 
 /// Times that go back by no more seconds are inexact; beyond that another recording begins.
-const JITTER_S: f64 = 1.0;
+pub(crate) const JITTER_S: f64 = 1.0;
+
+/// Codecs reorder over 16 frames at most, which are up to 32 packets where fields are coded apart.
+const MOST_REORDERED: i64 = 32;
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,12 @@ pub(crate) struct Stream {
     packets: u64,
     /// When the open key picture at the segment's end is shown, once it was fed.
     open_key: Option<i64>,
+    /// What the first frame's time is where nothing says it.
+    first: i64,
+    /// Whether frames are shown in another order than they are decoded in.
+    is_reordered: bool,
+    /// Whether only frames tell what is shown when: packets say at most when they are decoded.
+    shows_late: bool,
 }
 
 impl Stream {
@@ -72,10 +81,21 @@ impl Stream {
         info.video.check_colors()?;
         let codec = Codec::open(&input, info.video.index, options)?;
         let segment = options.segment.unwrap_or_default();
-        let pending = match segment.start {
+        let mut pending = match segment.start {
             Some(start) => input.seek_to(start)?,
             None => None,
         };
+        let usual_duration = info.video.usual_duration();
+        let is_reordered = input.parameters(info.video.index).video_delay > 0;
+        if let (Some(start), Some(key)) = (segment.start, &pending)
+            && is_reordered
+            && key.pts().is_none()
+        {
+            // The key picture is shown later than its packet says, and may be after the start.
+            let lead = usual_duration.saturating_mul(MOST_REORDERED);
+            pending = input.seek_before(start.saturating_sub(lead))?;
+        }
+        let is_sought = pending.is_some();
         Ok(Self {
             opening_complaints: input.complaints(),
             input,
@@ -85,11 +105,15 @@ impl Stream {
             segment,
             state: State::Read,
             stats: Stats::default(),
-            usual_duration: info.video.usual_duration(),
+            usual_duration,
             newest: None,
             hidden: BTreeSet::new(),
             packets: 0,
             open_key: None,
+            // Without a key packet to seek to, the file is read from its beginning.
+            first: segment.start.filter(|_| is_sought).unwrap_or(info.video.start_pts),
+            is_reordered,
+            shows_late: false,
             info,
         })
     }
@@ -137,6 +161,10 @@ impl Stream {
         if self.packet.is_empty() {
             return Ok(());
         }
+        if self.packets == 0 {
+            let (shown, decoded) = (self.packet.pts(), self.packet.dts());
+            self.shows_late = shown.is_none() && (self.is_reordered || decoded.is_none());
+        }
         if self.is_past_the_end()? {
             return self.end_of_input(None);
         }
@@ -160,7 +188,7 @@ impl Stream {
     /// one: then they come right after it and need it, so it and they are decoded for this segment
     /// as well. (Decode times alone prove nothing: some muxers let them run ahead.)
     fn is_past_the_end(&mut self) -> Result<bool, MediaError> {
-        let Some(end) = self.segment.end else { return Ok(false) };
+        let Some(end) = self.segment.end.filter(|_| !self.shows_late) else { return Ok(false) };
         if self.packet.time().is_none_or(|time| time < end) {
             return Ok(false);
         }
@@ -245,23 +273,27 @@ impl Stream {
         {
             return Err(MediaError::Times { after_s: base.seconds(newest) });
         }
-        if let (Some(pts), Some(start)) = (stated, self.segment.start)
-            && pts < start
-        {
-            self.stats.skipped += 1;
-            return Ok(None);
-        }
         let pts = match (stated, self.newest) {
             (Some(pts), Some((newest, _))) if pts <= newest => newest.saturating_add(1),
             (Some(pts), _) => pts,
             (None, Some((newest, duration))) => newest.saturating_add(duration),
-            (None, None) => self.segment.start.unwrap_or(self.info.video.start_pts),
+            (None, None) => self.first,
         };
-        if self.segment.end.is_some_and(|end| pts >= end) {
+        if self.segment.start.is_some_and(|start| pts < start) {
+            self.newest = Some((pts, duration));
             self.stats.skipped += 1;
             return Ok(None);
         }
-        self.stats.fixed_pts += u64::from(stated != Some(pts));
+        if self.segment.end.is_some_and(|end| pts >= end) {
+            self.stats.skipped += 1;
+            // The packets did not tell.
+            if self.shows_late {
+                self.finish();
+            }
+            return Ok(None);
+        }
+        self.stats.untimed += u64::from(stated.is_none());
+        self.stats.squeezed += u64::from(stated.is_some_and(|stated| stated != pts));
         self.newest = Some((pts, duration));
         let index = self.stats.frames;
         self.stats.frames += 1;

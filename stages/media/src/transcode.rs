@@ -15,7 +15,10 @@ use crate::{
     encode::Encoder,
     mux::Like,
     packet::Packet,
+    probe,
     render::Renderer,
+    restart::refuse_restart,
+    webp::is_animated,
 };
 
 /// Decodes the frames of `span` (ticks of the stream's time base) and encodes them as an MP4 in
@@ -47,11 +50,20 @@ pub fn transcode_clip(
         let other = span.time_base;
         return Err(MediaError::mux(format!("the span counts in {other}, the stream in {base}")));
     }
+    if !is_animated(path) {
+        let (mut input, _) = probe::open(path, access)?;
+        refuse_restart(&mut input, span)?;
+    }
     let fps = decoder.info().video.avg_fps;
     let mut packets: Vec<Packet> = Vec::new();
     let mut running: Option<(Renderer, Encoder)> = None;
     let mut frames = 0_u32;
     while let Some(frame) = decoder.next_frame()? {
+        if frames == 0 && frame.pts != span.start {
+            return Err(MediaError::mux(
+                "the first frame of the span is not at its time in the file",
+            ));
+        }
         let (renderer, encoder, shown) = match running.take() {
             Some((mut renderer, encoder)) => {
                 let shown = renderer.render(&frame)?;

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use curate_media::{Access, ClipForm, copy_clip, probe};
+use curate_media::{
+    Access, ClipForm, Encoding, Interlaced, copy_clip, probe, shown_frames, transcode_clip,
+};
 use curate_schemas::{Span, rescale};
 
 use crate::support::{Seen, decode, frame_sums, make, shared_media};
@@ -20,6 +22,7 @@ fn check(path: &Path, whole: &[Seen], from: usize, to: usize, sums: Option<&[(i6
     let again = copy_clip(path, &span, &Access::default()).unwrap();
     assert!(clip == again, "{name} {from}..{to}: other bytes the second time");
     assert_eq!(clip.frames as usize, to - from, "{name} {from}..{to}");
+    assert_eq!(shown_frames(path, &span, &Access::default()).unwrap(), clip.frames, "{name}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(format!("clip.{}", clip.form.extension().unwrap()));
@@ -115,6 +118,41 @@ fn sample_files() {
         ("clips/torchcodec_h264_10bits.mp4", false),
     ] {
         check_file(&media.join(name), with_ffmpeg);
+    }
+}
+
+#[test]
+fn spans_that_are_in_the_file_twice_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // Recordings of 4 s of which the second begins 0.8 s before the end of the first.
+    let part = |name, look: &str, offset: f64| {
+        let how = "-c:v libx264 -preset veryfast -g 5 -bf 2 -bsf:v dump_extra";
+        let line = format!("-f lavfi -i {look}=s=96x64:r=25:d=4 {how} -output_ts_offset {offset}");
+        fs::read(make(folder.path(), name, &line)).unwrap()
+    };
+    let both = [part("a.ts", "testsrc2", 0.0), part("b.ts", "testsrc", 3.2)].concat();
+    let path = folder.path().join("both.ts");
+    fs::write(&path, both).unwrap();
+    let whole = decode(&path);
+    let twice = whole.iter().skip(1).zip(&whole).filter(|(b, a)| b.pts == a.pts + 1).count();
+    assert!((15..25).contains(&twice), "{twice} frames have times of others");
+    let base = probe(&path, &Access::default()).unwrap().video.time_base;
+    let first = whole[0].pts;
+    for (start, is_twice) in [(0.0, false), (2.4, false), (3.4, true), (4.2, false), (6.0, false)] {
+        let start = first + base.ticks(start);
+        let span = Span { start, end: start + base.ticks(0.4), time_base: base };
+        let copied = copy_clip(&path, &span, &Access::default());
+        let made = transcode_clip(
+            &path,
+            &span,
+            &Encoding { preset: "veryfast".to_owned(), ..Encoding::default() },
+            Interlaced::Keep,
+            &Access::default(),
+        );
+        for made in [copied, made] {
+            let kind = made.map(|clip| clip.frames).map_err(|error| error.kind());
+            assert_eq!(kind, if is_twice { Err("times") } else { Ok(10) }, "{start}");
+        }
     }
 }
 

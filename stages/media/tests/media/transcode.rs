@@ -115,6 +115,26 @@ fn spans_that_end_among_open_groups() {
 }
 
 #[test]
+fn spans_of_files_that_do_not_say_when_pictures_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=2";
+    for (name, how) in [
+        ("mpeg4.avi", "-c:v mpeg4 -q:v 2 -bf 2 -g 10"),
+        ("short.avi", "-c:v mpeg4 -q:v 2 -bf 2 -g 3"),
+        ("h264.avi", "-c:v libx264 -crf 10 -bf 3 -g 10"),
+        ("raw.h264", "-c:v libx264 -crf 10 -bf 2 -g 10 -f h264"),
+        ("plain.h264", "-c:v libx264 -crf 10 -bf 0 -g 10 -f h264"),
+        ("pyramid.avi", "-c:v libx264 -crf 10 -bf 8 -b_strategy 0 -refs 8 -g 9"),
+    ] {
+        let path = make(folder.path(), name, &format!("{source} {how}"));
+        for from in 15..=27 {
+            check(&path, from, from + 4, &quick(), 4.0);
+        }
+        check(&path, 40, 1000, &quick(), 4.0);
+    }
+}
+
+#[test]
 fn every_encoder_and_smaller_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let line = "-f lavfi -i testsrc2=s=320x240:r=25:d=1 -c:v libx264 -crf 10";

@@ -1,0 +1,51 @@
+//! How many frames a copied clip shows.
+//!
+//! A packet is a frame nearly always, so copies are not decoded. Where there are more packets than
+//! frames were seen, only a decoder knows: some packets say that nothing has changed (MPEG-4 in AVI
+//! has them behind packets of two frames), damaged ones give a frame or none, depending on where
+//! decoding began.
+
+use std::path::Path;
+
+use curate_schemas::Span;
+use ffmpeg_next::ffi;
+
+use crate::{
+    Access, DecodeOptions, MediaError,
+    clip::collect,
+    codec::{Codec, Received},
+    packet::Packet,
+    probe,
+};
+
+/// Counts the frames that readers of the copy of `span` (ticks of the stream's time base) see, by
+/// decoding its packets from its first key packet on.
+///
+/// # Errors
+/// Those of [`copy_clip`](crate::copy_clip), and of starting the decoder. Damage is no error.
+pub fn shown_frames(path: &Path, span: &Span, access: &Access) -> Result<u32, MediaError> {
+    let (mut input, info) = probe::open(path, access)?;
+    input.complete_times();
+    let packets = collect(&mut input, span)?;
+    let options = DecodeOptions { threads: 1, ..DecodeOptions::default() };
+    let mut codec = Codec::open(&input, info.video.index, &options)?;
+    let mut shown = 0;
+    for packet in packets.iter().map(Some).chain([None::<&Packet>]) {
+        input.watch().check()?;
+        // A packet that is refused is damage.
+        codec.send(packet).ok();
+        loop {
+            match codec.receive()? {
+                Received::Frame(frame) => {
+                    let frame = frame.get();
+                    let stated = frame.pts != ffi::AV_NOPTS_VALUE;
+                    let time = if stated { frame.pts } else { frame.best_effort_timestamp };
+                    shown += u32::from(span.contains(time));
+                }
+                Received::Failed(_) => {}
+                Received::NotYet | Received::End => break,
+            }
+        }
+    }
+    Ok(shown)
+}
