@@ -8,6 +8,7 @@ mod backfill;
 mod cli;
 mod commands;
 mod copies;
+mod differences;
 mod env;
 mod judges;
 mod opening;

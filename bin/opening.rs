@@ -12,7 +12,10 @@ use curate_pipeline::Order;
 use curate_store::{Lease, LedgerEntry, Store, StoreError, TableMeta};
 use tokio::{runtime::Handle, task::JoinHandle};
 
-use crate::{UsageError, backfill, cli::JudgeBy, commands::Options, progress::say, recipe::Recipe};
+use crate::{
+    UsageError, backfill, cli::JudgeBy, commands::Options, differences, progress::say,
+    recipe::Recipe,
+};
 
 /// What a run works on.
 pub(crate) struct Opened {
@@ -222,39 +225,9 @@ fn check_judge((out, ours): (&Path, &TableMeta), table: &TableMeta) -> anyhow::R
          table (`--judge table`) or by the recipe (`--judge file`); rows that are there keep their \
          verdict",
         out.display(),
-        differences(&known, &ours)
+        differences::of_thresholds(&known, &ours)
     ))
     .into())
-}
-
-/// Where two lists of thresholds differ, a line for each.
-fn differences(table: &[serde_json::Value], recipe: &[serde_json::Value]) -> String {
-    let settings = |list: &[serde_json::Value], kind: &serde_json::Value| {
-        list.iter().find(|stage| stage["stage"] == *kind).map(|stage| stage["settings"].clone())
-    };
-    let mut lines = Vec::new();
-    for stage in table {
-        let (kind, ours) = (&stage["stage"], settings(recipe, &stage["stage"]));
-        let name = kind.as_str().unwrap_or_default();
-        let Some(ours) = ours else {
-            lines.push(format!("  the table is judged by {name}, which this recipe lacks"));
-            continue;
-        };
-        let theirs = &stage["settings"];
-        let keys =
-            [theirs, &ours].map(|settings| settings.as_object().cloned().unwrap_or_default());
-        let keys: std::collections::BTreeSet<String> = keys
-            .into_iter()
-            .flat_map(|settings| settings.into_iter().map(|(key, _)| key))
-            .collect();
-        lines.extend(keys.iter().filter(|key| theirs[*key] != ours[*key]).map(|key| {
-            format!("  {name}.{key}: the table {}, this recipe {}", theirs[key], ours[key])
-        }));
-    }
-    if lines.is_empty() {
-        lines.push("  the order of the stages, which decides who drops a clip".to_owned());
-    }
-    lines.join("\n")
 }
 
 fn check_split((out, ours): (&Path, &TableMeta), table: &TableMeta) -> anyhow::Result<()> {
@@ -262,11 +235,10 @@ fn check_split((out, ours): (&Path, &TableMeta), table: &TableMeta) -> anyhow::R
         return Ok(());
     }
     Err(UsageError(format!(
-        "{} was made by another recipe; its clips are other clips.\n  the table: {}\n  this recipe: {}\n\
+        "{} was made by another recipe; its clips are other clips:\n{}\n\
          choose another [output] path, or set the recipe back",
         out.display(),
-        table.split,
-        ours.split
+        differences::of_splits(&table.split, &ours.split)
     ))
     .into())
 }

@@ -72,6 +72,9 @@ fn another_split_into_the_same_table_is_refused() {
     let said = curate(&["run", &recipe]);
     assert_eq!(said.code, Some(2), "{}", said.err);
     assert!(said.err.contains("another recipe"), "{}", said.err);
+    let difference = "\n  scenes.max_s: table has 10.0, file has 5.0\n";
+    assert!(said.err.contains(difference), "{}", said.err);
+    assert!(!said.err.contains('{'), "only what differs is shown: {}", said.err);
     std::fs::write(&recipe, format!("{text}min_s = 2.0\n")).unwrap();
     let said = curate(&["run", &recipe]);
     assert_eq!(said.code, Some(2), "{}", said.err);
