@@ -8,13 +8,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use arrow::{array::AsArray as _, datatypes::Int64Type};
 use curate_schemas::{Clip, columns as c};
 use curate_stages::dedup::{
     self,
     near::{Copies as Near, Limits, Row},
     print_of,
 };
-use curate_store::{Changes, Store};
+use curate_store::{Changes, Query, Store};
 use serde_json::Value as Json;
 
 use crate::judges::Judge;
@@ -126,22 +127,56 @@ pub(crate) fn without_dedup(judges: &[Judge]) -> Vec<Judge> {
     judges.iter().filter(|judge| judge.kind != DEDUP).cloned().collect()
 }
 
-/// How many clips settling has dropped as copies and let in again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What settling has changed, and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settled {
+    /// Clips dropped as copies.
     pub(crate) dropped: u64,
+    /// Clips that are no longer copies.
     pub(crate) let_in: u64,
+    /// Where no clip of the table is kept: what became of how many, most first.
+    pub(crate) none_kept: Option<Vec<(u64, String)>>,
 }
 
-/// Settles which clips are copies, by the table's own threshold. What other stages have said of a clip
-/// stays as it is, whatever their thresholds are now.
+/// Settles which clips are copies, by the table's own threshold, and looks what is kept in the end.
 pub(crate) async fn settle(store: &Store) -> anyhow::Result<Settled> {
-    if bits_of(&store.meta().await?.judge).is_none() {
-        return Ok(Settled::default());
+    let mut settled = Settled::default();
+    if bits_of(&store.meta().await?.judge).is_some() {
+        compare(store, &mut settled).await?;
     }
+    settled.none_kept = none_kept(store).await?;
+    Ok(settled)
+}
+
+/// What became of the table's clips, where none of them is kept.
+async fn none_kept(store: &Store) -> anyhow::Result<Option<Vec<(u64, String)>>> {
+    let query = Query::open(store, None).await?;
+    let kept = query.sql("select 1 from clips where status = 'kept' limit 1").await?;
+    if kept.collect().await?.iter().any(|batch| batch.num_rows() > 0) {
+        return Ok(None);
+    }
+    let sql = "select status, coalesce(drop_stage, ''), coalesce(drop_reason, error_kind, ''), \
+               count(*) as clips from clips group by 1, 2, 3 order by 4 desc, 1, 2, 3";
+    let mut fates = Vec::new();
+    for batch in query.sql(sql).await?.collect().await? {
+        let text = |column: usize, row| batch.column(column).as_string::<i32>().value(row);
+        let clips = batch.column(3).as_primitive::<Int64Type>();
+        fates.extend((0..batch.num_rows()).map(|row| {
+            let (status, stage, reason) = (text(0, row), text(1, row), text(2, row));
+            let by = if stage.is_empty() { String::new() } else { format!(" by {stage}") };
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            (clips.value(row).unsigned_abs(), format!("{status}{by}{why}"))
+        }));
+    }
+    Ok(Some(fates))
+}
+
+/// Compares clips by the table's threshold. What other stages have said of a clip stays as it is,
+/// whatever their thresholds are now.
+async fn compare(store: &Store, settled: &mut Settled) -> anyhow::Result<()> {
     let _turn = store.turn().await?;
     let judge = store.meta().await?.judge;
-    let Some(bits) = bits_of(&judge) else { return Ok(Settled::default()) };
+    let Some(bits) = bits_of(&judge) else { return Ok(()) };
     let drops = drops(&judge);
     let is_copy = |clip: &Clip| clip.get(c::DROP_STAGE).is_some_and(|stage| stage == DEDUP);
     // What passes everything else: clips that are kept, or would be.
@@ -157,7 +192,6 @@ pub(crate) async fn settle(store: &Store) -> anyhow::Result<Settled> {
         batch.iter().filter(|clip| is_compared(clip)).for_each(|clip| candidates.push(clip));
     }
     let copies = candidates.copies(bits);
-    let mut settled = Settled::default();
     let mut changes = Changes::of(&SETTLED);
     let mut clips = store.clips(&names, None).await?;
     while let Some(mut batch) = clips.next_batch().await? {
@@ -180,7 +214,7 @@ pub(crate) async fn settle(store: &Store) -> anyhow::Result<Settled> {
     if !changes.is_empty() {
         store.patch(&changes).await?;
     }
-    Ok(settled)
+    Ok(())
 }
 
 /// The id of a clip and the columns that settling writes.

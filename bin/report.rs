@@ -51,13 +51,13 @@ pub(crate) fn print(ended: &Ended<'_>) {
         ));
     }
     if listed.units == 0 {
-        nothing_to_do(listed);
-        self::copies(*copies);
+        nothing_to_do(listed, copies);
+        self::copies(copies);
         say(&format!("table: {}", recipe.out.display()));
         return;
     }
     funnel(report);
-    self::copies(*copies);
+    self::copies(copies);
     bottleneck(&report.stages, took.as_secs_f64());
     let ratio = match report.frames_source {
         0 => 0.0,
@@ -81,9 +81,12 @@ pub(crate) fn print(ended: &Ended<'_>) {
     say(&format!("table: {}", recipe.out.display()));
 }
 
-fn nothing_to_do(listed: &Listed) {
+fn nothing_to_do(listed: &Listed, settled: &Settled) {
     if listed.done > 0 {
         say("nothing to do: every unit is in the table; nothing was decoded");
+        if let Some(fates) = &settled.none_kept {
+            say(&none_kept(fates));
+        }
     } else if listed.sources == 0 {
         say("NO SOURCES: [input] paths names nothing that looks like a video.");
     } else {
@@ -96,6 +99,20 @@ fn nothing_to_do(listed: &Listed) {
             listed.done_badly
         ));
     }
+}
+
+/// That a table has no kept clip, and what it has instead.
+fn none_kept(fates: &[(u64, String)]) -> String {
+    if fates.is_empty() {
+        return "NO CLIP WAS KEPT. None was cut out of these sources; `curate status` names them."
+            .to_owned();
+    }
+    let fates: Vec<String> = fates.iter().map(|(clips, fate)| format!("{clips} {fate}")).collect();
+    format!(
+        "NO CLIP WAS KEPT. The table has {}; `curate refilter` moves thresholds, `curate status` and \
+         `curate query` show more.",
+        fates.join(", ")
+    )
 }
 
 /// How many clips each stage saw, and what it took out of them.
@@ -122,7 +139,7 @@ fn funnel(report: &Report) {
 }
 
 /// What the comparison of all kept clips has changed, be they of this run or not.
-fn copies(settled: Settled) {
+fn copies(settled: &Settled) {
     if settled.dropped > 0 {
         say(&format!(
             "copies  {} clips of the table look like another and are dropped for it (`dup_of`)",

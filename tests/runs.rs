@@ -198,6 +198,19 @@ fn no_clips_and_no_sources_are_loud() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.err.contains("NO CLIP WAS KEPT"), "{}", said.err);
     assert!(said.err.contains("1 dropped: too_short"), "{}", said.err);
+    // It is as loud when there is nothing left to do, and no longer once a clip is kept.
+    let again = curate(&["run", &recipe]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert!(
+        again.err.contains("NO CLIP WAS KEPT. The table has 1 dropped by scenes: too_short;"),
+        "{}",
+        again.err
+    );
+    folder.video("long.mp4", &[4]);
+    assert_eq!(curate(&["run", &recipe]).code, Some(0));
+    let again = curate(&["run", &recipe]);
+    assert!(again.err.contains("nothing to do"), "{}", again.err);
+    assert!(!again.err.contains("NO CLIP"), "{}", again.err);
 }
 
 /// A long source is worked on in units, and every frame is still in exactly one clip.
