@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     UsageError, backfill, cli::JudgeBy, commands::Options, differences, progress::say,
-    recipe::Recipe,
+    recipe::Recipe, signals,
 };
 
 /// What a run works on.
@@ -27,13 +27,14 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens the table of a recipe, which is made to follow it.
+    /// Opens the table of a recipe, which is made to follow it. The run listens to signals from here on.
     pub(crate) fn of(
         recipe: &mut Recipe,
         options: Options,
         run_id: &str,
         runtime: &Handle,
     ) -> anyhow::Result<Self> {
+        signals::release()?;
         let is_new = !recipe.out.join("clips.lance").exists();
         let is_plain = !options.backfill && !options.retry && options.judge.is_none();
         if is_new && is_plain {

@@ -18,7 +18,7 @@ use curate_stages::{
     sources::{Listing, Sources},
 };
 
-use crate::{progress::say, units::source_ref};
+use crate::{progress::say, signals, units::source_ref};
 
 /// So many clips are looked at.
 const CLIPS: usize = 32;
@@ -96,6 +96,7 @@ pub(crate) fn by_cost(
     if plan.stages.len() < 4 {
         return Ok(()); // a split, one filter and the bytes
     }
+    signals::release()?;
     let mut probe = plan.clone();
     probe.stages.pop();
     probe.stages.retain(|stage| !NO_FILTERS.contains(&stage.kind));

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{Folder, curate, start};
+use crate::util::{CURATE, Folder, curate, said, start};
 use curate_testing::{program, rounds};
 
 /// Six short videos and the table of a run that was left alone.
@@ -126,4 +126,49 @@ fn a_query_answers_while_a_run_goes_on() {
     let rows =
         folder.rows("out", "select status, drop_stage, count(*) as n from clips group by 1, 2");
     assert_eq!(rows, "status,drop_stage,n\nkept,,24\n");
+}
+
+/// A signal that comes while the recipe is still being read is not lost: the run stops in order.
+#[test]
+fn a_signal_before_the_run_has_begun_stops_it_in_order() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[4]);
+    for run in ["", "order = \"cost\""] {
+        let recipe = folder.recipe("p.toml", "out", run);
+        // Whoever opens a pipe waits for the other end: the run is held where it reads.
+        let pipe = folder.text("pipe.toml");
+        assert!(program("mkfifo").arg(&pipe).status().unwrap().success());
+        let child = program(CURATE)
+            .args(["run", &pipe])
+            .stderr(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        until_it_listens(child.id());
+        std::thread::sleep(Duration::from_millis(20));
+        let id = child.id().to_string();
+        assert!(program("kill").args(["-TERM", &id]).status().unwrap().success());
+        std::fs::write(&pipe, std::fs::read_to_string(&recipe).unwrap()).unwrap();
+        let said = said(&child.wait_with_output().unwrap());
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.err.contains("run the same command again"), "{}", said.err);
+        std::fs::remove_file(&pipe).unwrap();
+        assert_eq!(curate(&["run", &recipe]).code, Some(0));
+        assert_eq!(folder.rows("out", "select count(*) as n from clips"), "n\n1\n");
+        std::fs::remove_dir_all(folder.path("out")).unwrap();
+    }
+}
+
+/// Waits until a process catches SIGTERM, as the system says.
+fn until_it_listens(id: u32) {
+    let catches = || {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << 14) != 0
+    };
+    let started = Instant::now();
+    while !catches() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it never listens");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

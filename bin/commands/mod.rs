@@ -40,9 +40,13 @@ use crate::{
     cli::{Args, Command},
     opening,
     recipe::{Recipe, default_text},
+    signals,
 };
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    if matches!(args.command, Command::Run { .. }) {
+        signals::hold()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("table")
