@@ -213,6 +213,22 @@ fn no_clips_and_no_sources_are_loud() {
     assert!(!again.err.contains("NO CLIP"), "{}", again.err);
 }
 
+/// A file that was missing when it was first named, by a path with `..`, is not failed for good.
+#[test]
+fn the_failure_of_a_missing_file_goes_when_the_file_comes() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("lists")).unwrap();
+    std::fs::write(folder.path("lists/l.csv"), "path\n../videos/a.mp4\n").unwrap();
+    let recipe = folder.recipe_over("p.toml", "lists/l.csv", "out", "");
+    assert_eq!(curate(&["run", &recipe]).code, Some(3));
+    let units = "select status, error_kind from units";
+    assert_eq!(folder.rows("out", units), "status,error_kind\nfailed,missing\n");
+    folder.video("a.mp4", &[4]);
+    let said = curate(&["run", &recipe]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(folder.rows("out", units), "status,error_kind\nok,\n");
+}
+
 /// A long source is worked on in units, and every frame is still in exactly one clip.
 #[test]
 fn units_of_a_long_source_join_without_a_seam() {

@@ -4,8 +4,8 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs::{self, FileType},
-    io,
-    path::{Path, PathBuf},
+    io, iter,
+    path::{Component, Path, PathBuf},
     vec,
 };
 
@@ -79,17 +79,47 @@ pub(super) fn look(path: &Path) -> Result<Found, Failure> {
     found().map_err(|error| Failure::io(path, &error))
 }
 
-/// A path with its links resolved as far as it exists: the output folder may not be there yet.
-pub(super) fn canonical_prefix(path: &Path) -> PathBuf {
-    for ancestor in path.ancestors() {
-        if let Ok(canonical) = fs::canonicalize(ancestor) {
-            // `ancestor` is a prefix of `path`, so this always succeeds.
-            return path.strip_prefix(ancestor).map_or(canonical.clone(), |rest| {
-                if rest.as_os_str().is_empty() { canonical.clone() } else { canonical.join(rest) }
-            });
+/// As many links are followed to where nothing is: the system's own limit.
+const MAX_LINKS: usize = 40;
+
+/// The canonical path that a file will have when it is there: links are resolved as far as the path
+/// exists, dangling ones too, and `.` and `..` are taken out of the rest. For what may not be there
+/// yet, such as the output folder, or a file that is missing.
+pub(super) fn canonical_place(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Some((canonical, rest)) = existing_part(&path) else { return path };
+        let mut rest = rest.components();
+        let Some(first) = rest.next() else { return canonical };
+        let Ok(target) = canonical.join(first).read_link() else {
+            return plainly_joined(canonical, iter::once(first).chain(rest));
+        };
+        path = canonical.join(target).join(rest);
+    }
+    path
+}
+
+/// The longest part of a path that is there, canonical, and what comes after it.
+fn existing_part(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    path.ancestors().find_map(|ancestor| {
+        let canonical = fs::canonicalize(ancestor).ok()?;
+        Some((canonical, path.strip_prefix(ancestor).ok()?.to_owned()))
+    })
+}
+
+/// A path below a folder, with `.` and `..` taken at their word, as nothing is there that could be a
+/// link.
+fn plainly_joined<'a>(mut folder: PathBuf, rest: impl Iterator<Item = Component<'a>>) -> PathBuf {
+    for part in rest {
+        match part {
+            Component::ParentDir => {
+                folder.pop();
+            }
+            Component::CurDir => {}
+            name => folder.push(name),
         }
     }
-    path.to_owned()
+    folder
 }
 
 /// The extensions by which a video is known, lower-case and without the dot.
@@ -109,4 +139,40 @@ impl Extensions {
 /// A path's extension in lower case, when it has one that is text.
 pub(super) fn extension(path: &Path) -> Option<String> {
     Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_file_has_the_place_that_it_will_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("lists/deep")).unwrap();
+        fs::create_dir(root.join("videos")).unwrap();
+        let link = |target: &str, name: &str| symlink(target, root.join(name)).unwrap();
+        link("lists/deep", "link");
+        link("../videos/a.mp4", "lists/a.mp4");
+        link("a.mp4", "lists/b.mp4");
+        link("loop", "loop");
+        let spelt = [
+            "videos/a.mp4",
+            "lists/../videos/./a.mp4",
+            "link/../../videos/a.mp4",
+            "none/../videos/a.mp4",
+            "videos/none/../a.mp4",
+            "lists/b.mp4",
+        ];
+        let place = |name: &str| canonical_place(&root.join(name));
+        for name in spelt {
+            assert_eq!(place(name), root.join("videos/a.mp4"), "{name}");
+        }
+        fs::write(root.join("videos/a.mp4"), "").unwrap();
+        assert_eq!(place("lists/b.mp4"), root.join("videos/a.mp4"));
+        // It has no place; any will do.
+        place("loop/x");
+    }
 }

@@ -39,7 +39,7 @@ pub fn open(
     output: &Path,
 ) -> Result<Sources, Vec<SourceConfigError>> {
     let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
-    let output = files::canonical_prefix(&base.join(output));
+    let output = files::canonical_place(&base.join(output));
     let roots = check::check(config, &base, &output)?;
     let extensions = match &config.extensions {
         Some(extensions) => Extensions::new(extensions.iter().map(String::as_str)),

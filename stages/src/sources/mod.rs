@@ -126,7 +126,8 @@ impl fmt::Display for Skip {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// Names it in the ledger. A row of a manifest is the manifest's URI with `#row=7`.
+    /// Names it in the ledger: the URI that the file will have when it can be read. A row of a manifest
+    /// is the manifest's URI with `#row=7`.
     pub uri: String,
     /// The file, or the manifest whose row is at fault.
     pub path: PathBuf,
@@ -144,7 +145,9 @@ impl Failure {
     }
 
     fn new(path: &Path, kind: FailureKind, message: String) -> Self {
-        Self { uri: uri::from_path(path), path: path.to_owned(), kind, message }
+        // As the file's own URI will be, so that what is recorded of it now is found when it is there.
+        let uri = uri::from_path(&files::canonical_place(path));
+        Self { uri, path: path.to_owned(), kind, message }
     }
 
     fn io(path: &Path, error: &io::Error) -> Self {

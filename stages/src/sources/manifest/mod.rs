@@ -20,7 +20,7 @@ use serde_json::Value;
 use self::columns::Columns;
 pub use self::columns::ManifestError;
 use super::{
-    Failure, FailureKind, InputConfig,
+    Failure, FailureKind, InputConfig, files,
     uri::{self, Reference, reference},
 };
 
@@ -215,7 +215,8 @@ impl Rows {
     }
 
     fn failed(&self, row: u64, kind: FailureKind, message: String) -> Row {
-        let uri = format!("{}#row={row}", uri::from_path(&self.manifest));
+        let manifest = files::canonical_place(&self.manifest);
+        let uri = format!("{}#row={row}", uri::from_path(&manifest));
         Row::Failed(Failure { uri, path: self.manifest.clone(), kind, message })
     }
 }

@@ -53,6 +53,22 @@ fn a_quote_that_is_never_closed_is_found() {
     check(&dir, &config(&["list.csv"]), &["a.mp4", "list.csv! bad_row"]);
 }
 
+/// What is recorded of a missing file is found under the file's own name when it has come.
+#[test]
+fn a_missing_file_is_called_what_it_will_be_called() {
+    let dir = tree(&["lists/l.csv", "v/b.mp4"]);
+    write(&dir, "lists/l.csv", "path\n../v/a.mp4\nhttps://far/c.mp4\n");
+    let config = config(&["v/../lists/l.csv"]);
+    let listed = list(&dir, &config);
+    let [Listing::Failed(missing), Listing::Failed(far)] = &listed[..] else {
+        panic!("{listed:?}")
+    };
+    let root = dir.path().canonicalize().unwrap();
+    assert_eq!(far.uri, format!("{}#row=2", uri::from_path(&root.join("lists/l.csv"))));
+    write(&dir, "v/a.mp4", "here");
+    assert_eq!(missing.uri, sources(&dir, &config)[0].uri);
+}
+
 #[test]
 fn json_lines() {
     let dir = tree(&["v/a.mp4", "v/b.mp4"]);
