@@ -25,6 +25,9 @@ pub enum ManifestError {
     /// It is not Parquet.
     #[error("is not Parquet: {0}")]
     Parquet(#[from] ::parquet::errors::ParquetError),
+    /// Its header is in another encoding.
+    #[error("is not UTF-8 text in line 1, its header: save it as UTF-8")]
+    NotUtf8,
     /// It has neither header nor rows.
     #[error("is empty")]
     Empty,

@@ -1,5 +1,5 @@
 //! CSV and TSV manifests. Paths are taken as bytes, so names that are not UTF-8 work; other
-//! columns become JSON strings.
+//! columns become JSON strings, and must be text.
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +22,9 @@ fn reader(path: &Path, delimiter: u8) -> Result<Reader<CountQuotes<File>>, Manif
 }
 
 fn header(reader: &mut Reader<CountQuotes<File>>) -> Result<Vec<String>, ManifestError> {
-    let header = reader.byte_headers()?;
-    Ok(header.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+    let header = reader.byte_headers()?.iter();
+    let names = header.map(|name| String::from_utf8(name.to_vec()));
+    names.collect::<Result<_, _>>().map_err(|_bad| ManifestError::NotUtf8)
 }
 
 pub(super) fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>, ManifestError> {
@@ -99,7 +100,9 @@ impl CsvRows {
                 fields.path = Some(OsString::from_vec(field.to_vec()));
                 continue;
             }
-            let text = String::from_utf8_lossy(field).into_owned();
+            let text = String::from_utf8(field.to_vec()).map_err(|_bad| {
+                RowError::Bad(format!("line {line} is not UTF-8 text in its column `{name}`"))
+            })?;
             if Some(name) == self.columns.caption.as_ref() {
                 fields.caption = Some(text);
             } else {

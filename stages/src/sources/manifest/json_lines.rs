@@ -90,7 +90,11 @@ impl Iterator for Lines {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let object = match serde_json::from_slice(&line) {
+            let Ok(text) = str::from_utf8(&line) else {
+                let message = "the line is not UTF-8 text".to_owned();
+                return Some((self.number, Err(RowError::Bad(message))));
+            };
+            let object = match serde_json::from_str(text) {
                 Ok(Value::Object(object)) => Ok(object),
                 Ok(other) => Err(RowError::Bad(format!(
                     "the line holds {} where an object is meant",

@@ -53,6 +53,34 @@ fn a_quote_that_is_never_closed_is_found() {
     check(&dir, &config(&["list.csv"]), &["a.mp4", "list.csv! bad_row"]);
 }
 
+/// Nothing is replaced in silence: what a caption was is not known.
+#[test]
+fn text_in_another_encoding_is_refused_with_its_line() {
+    let dir = tree(&["a.mp4", "b.mp4", "c.mp4"]);
+    let put = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    put("l.csv", b"path,caption,note\na.mp4,x,y\nb.mp4,caf\xe9,y\nc.mp4,x,\xff\n");
+    check(&dir, &config(&["l.csv"]), &["a.mp4", "l.csv! bad_row", "l.csv! bad_row"]);
+    let messages = |name: &str| -> Vec<String> {
+        let failed = |listing| match listing {
+            Listing::Failed(failure) => Some(failure.message),
+            _ => None,
+        };
+        list(&dir, &config(&[name])).into_iter().filter_map(failed).collect()
+    };
+    let found = messages("l.csv");
+    let file = dir.path().join("l.csv").display().to_string();
+    assert!(found[0].contains(&file), "{}", found[0]);
+    assert!(found[0].contains("line 3 is not UTF-8 text in its column `caption`"), "{}", found[0]);
+    assert!(found[1].contains("line 4 is not UTF-8 text in its column `note`"), "{}", found[1]);
+    put("l.jsonl", b"{\"path\": \"a.mp4\"}\n{\"path\": \"b.mp4\", \"caption\": \"caf\xe9\"}\n");
+    check(&dir, &config(&["l.jsonl"]), &["a.mp4", "l.jsonl! bad_row"]);
+    let found = messages("l.jsonl");
+    assert!(found[0].contains("row 2: the line is not UTF-8 text"), "{}", found[0]);
+    put("h.csv", b"path,l\xe9gende\na.mp4,x\n");
+    let problem = problems(&dir, &config(&["h.csv"])).remove(0);
+    assert!(problem.contains("`h.csv`: is not UTF-8 text in line 1"), "{problem}");
+}
+
 /// What is recorded of a missing file is found under the file's own name when it has come.
 #[test]
 fn a_missing_file_is_called_what_it_will_be_called() {
