@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use curate_models::hub::Hub;
 use curate_pipeline::{
-    Document, Plan, Problems, Reading, StageConfig, StageEntry, Surroundings,
+    Document, Plan, Problems, Reading, StageConfig, StageEntry, Surroundings, Unread,
     config::{read_table, settings_table},
     plan::{Ingredients, Models},
 };
@@ -54,12 +54,40 @@ impl Default for OutputConfig {
 }
 
 impl OutputConfig {
+    /// Reports what is wrong with the settings beside the last stage's.
+    fn check(&self, base: &Path, problems: &mut Problems) {
+        if self.path.as_os_str().is_empty() {
+            problems.report("path", "says where the table goes, and is missing").help =
+                Some("write: path = \"out\"".to_owned());
+        } else if self.path.to_str().is_some_and(|path| path.contains("://")) {
+            let fault = "must be a folder: tables in object stores are not supported yet";
+            problems.report("path", fault).help = Some("write: path = \"out\"".to_owned());
+        } else if let Some(file) = in_the_way(&base.join(&self.path)) {
+            let fault = format!("`{}` is there and is no folder", file.display());
+            problems.report("path", fault).help =
+                Some("a table is a folder: choose another place, or move what is there".to_owned());
+        }
+        if !(self.unit_minutes > 0.0 && self.unit_minutes <= 1e6) {
+            problems
+                .report("unit_minutes", "must be a positive number of minutes, at most a million");
+        }
+    }
+
     /// The last stage of the plan.
     fn clip(&self) -> ClipConfig {
         let form = if self.bytes == Bytes::None { Form::None } else { self.form };
         let all = self.bytes == Bytes::All && form != Form::None;
         ClipConfig { form, all, transcode: self.transcode.clone() }
     }
+}
+
+/// A folder that nothing lies in.
+const NOWHERE: &str = "/dev/null/nowhere";
+
+/// What keeps a folder from being made: a file, or a link to nothing, at its place or on the way.
+fn in_the_way(folder: &Path) -> Option<&Path> {
+    let nearest = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    (!nearest.is_dir()).then_some(nearest)
 }
 
 /// The default recipe, commented, over these sources.
@@ -127,31 +155,23 @@ impl Recipe {
         let path = std::path::absolute(path).context("cannot resolve the recipe's path")?;
         let base = path.parent().unwrap_or(Path::new("/"));
         let mut problems = Problems::default();
-        let Some(document) = Document::parse(&text, &mut problems) else {
-            return Err(refused(&path, problems));
-        };
-        problems.enter("[input]");
-        let input: InputConfig = read_table(&document.input, &mut problems);
-        problems.enter("[output]");
-        let output: OutputConfig = read_table(&document.output, &mut problems);
-        if output.path.as_os_str().is_empty() {
-            problems.report("path", "says where the table goes, and is missing").help =
-                Some("write: path = \"out\"".to_owned());
-        }
-        if output.path.to_str().is_some_and(|path| path.contains("://")) {
-            let fault = "must be a folder: tables in object stores are not supported yet";
-            problems.report("path", fault).help = Some("write: path = \"out\"".to_owned());
-        }
-        if !(output.unit_minutes > 0.0 && output.unit_minutes <= 1e6) {
-            problems
-                .report("unit_minutes", "must be a positive number of minutes, at most a million");
-        }
+        let (document, no_sections) =
+            Unread::read("", &mut problems, |found| Document::parse(&text, found));
+        let Some(document) = document else { return Err(refused(&path, problems)) };
+        let (input, no_input): (InputConfig, _) =
+            Unread::read("[input]", &mut problems, |found| read_table(&document.input, found));
+        let (output, no_output): (OutputConfig, _) =
+            Unread::read("[output]", &mut problems, |found| read_table(&document.output, found));
         let clip = output.clip();
-        clip.validate(&mut problems);
-        problems.enter("[output]");
-        if document.output.contains_key("transcode") && clip.form != Form::Transcode {
-            problems.report("transcode", "these settings are not used").help =
-                Some("write: form = \"transcode\"".to_owned());
+        if !no_sections.touches("output") {
+            no_output.check("[output]", &mut problems, |found| output.check(base, found));
+            no_output.check("", &mut problems, |found| clip.validate(found));
+            let is_used = clip.form == Form::Transcode || no_output.touches("form");
+            if document.output.contains_key("transcode") && !is_used {
+                problems.enter("[output]");
+                problems.report("transcode", "these settings are not used").help =
+                    Some("write: form = \"transcode\"".to_owned());
+            }
         }
         let ids = match input.id {
             IdFrom::Location => "location",
@@ -178,15 +198,22 @@ impl Recipe {
             around: Surroundings { base, variable: env::variable },
             models: Models { dir: &models, check: &check },
         };
-        let plan = Plan::compile(&document, ingredients, &mut problems);
-        // Without a path nothing is left out of the inputs, which are checked all the same.
-        let missing = output.path.as_os_str().is_empty();
-        let out = base.join(if missing { Path::new("out") } else { &output.path });
-        if let Err(errors) = open(&input, base, &out) {
-            for error in errors {
-                let (key, message) = (error.key.clone(), error.problem.to_string());
-                problems.add(curate_pipeline::ConfigError::new(key, message));
-            }
+        let plan = no_sections
+            .check("", &mut problems, |found| Plan::compile(&document, ingredients, found));
+        // Where the table goes is not known without a path; inputs are checked all the same.
+        let out = match output.path.as_os_str().is_empty() {
+            true => PathBuf::from(NOWHERE),
+            false => base.join(&output.path),
+        };
+        if let Err(errors) = open(&input, base, &out)
+            && !no_sections.touches("input")
+        {
+            no_input.check("[input]", &mut problems, |found| {
+                for error in errors {
+                    let key = error.key.strip_prefix("input.").unwrap_or(&error.key);
+                    found.report(key, error.problem.to_string());
+                }
+            });
         }
         if !problems.is_empty() {
             return Err(refused(&path, problems));

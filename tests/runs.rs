@@ -229,6 +229,79 @@ fn the_failure_of_a_missing_file_goes_when_the_file_comes() {
     assert_eq!(folder.rows("out", units), "status,error_kind\nok,\n");
 }
 
+/// One mistake is one problem, and every mistake is named.
+#[test]
+fn a_check_names_every_mistake_once() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[1]);
+    let problems = |text: &str| {
+        std::fs::write(folder.path("p.toml"), text).unwrap();
+        let said = curate(&["check", &folder.text("p.toml")]);
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        let mut lines = said.err.lines();
+        let first = lines.next().unwrap().to_owned();
+        let lines = lines.filter(|line| !line.starts_with("    "));
+        let found: Vec<String> =
+            lines.map(|line| line.trim().split_once(": ").unwrap().0.to_owned()).collect();
+        let s = if found.len() == 1 { "" } else { "s" };
+        assert!(first.ends_with(&format!(" has {} problem{s}:", found.len())), "{}", said.err);
+        found
+    };
+    let stages =
+        |stages: &str| format!("[input]\npaths = [\"videos\"]\n[output]\npath = \"out\"\n{stages}");
+    let scenes = "[[stage]]\nkind = \"scenes\"\n";
+    assert_eq!(
+        problems(&format!(
+            "[input]\npaths = 3\n[output]\npath = 3\nform = 3\ntranscode.crf = 20\n{scenes}"
+        )),
+        ["[input] paths", "[output] form", "[output] path"]
+    );
+    assert_eq!(
+        problems(&format!(
+            "[input]\npath = [\"videos\"]\n[outptu]\npath = \"out\"\n{scenes}max_s = \"10\"\nmin_s = 20"
+        )),
+        ["outptu", "[input] path", "stage 1 (scenes) max_s"]
+    );
+    assert_eq!(problems(&stages("[[stages]]\nkind = \"scenes\"\n")), ["stages"]);
+    let passes = "detectors = [{ kind = \"contnt\" }, { kind = \"hash\", sise = 1, threshold = \"x\" }, \
+                  { kind = \"fixed\" }, { kind = \"content\", threshold = -1 }]\n";
+    assert_eq!(
+        problems(&stages(&format!(
+            "{scenes}{passes}[[stage]]\nkind = \"nothing\"\n[[stage]]\nkind = \"probe\"\nmin_fps = -1\n"
+        ))),
+        [
+            "stage 1 (scenes) detectors[0].kind",
+            "stage 1 (scenes) detectors[1].sise",
+            "stage 1 (scenes) detectors[1].threshold",
+            "stage 1 (scenes) detectors[2]",
+            "stage 1 (scenes) detectors[3]",
+            "stage 2 kind",
+            "stage 3 (probe) min_fps",
+        ]
+    );
+    let probe = "[[stage]]\nkind = \"probe\"\n";
+    assert_eq!(problems(&stages(&format!("{probe}{scenes}"))), ["stage 2 (scenes) kind"]);
+    assert_eq!(problems(&stages(probe)), ["stage 1 (probe) kind"]);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_table_is_refused() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[1]);
+    std::fs::write(folder.path("taken"), "mine").unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path("link")).unwrap();
+    for (out, way) in [("taken", "taken"), ("taken/deep/out", "taken"), ("link", "link")] {
+        let recipe = folder.recipe("p.toml", out, "");
+        for command in ["check", "run"] {
+            let said = curate(&[command, &recipe]);
+            assert_eq!(said.code, Some(2), "{command}: {}{}", said.out, said.err);
+            let words = format!("[output] path: `{}` is there and is no folder", folder.text(way));
+            assert!(said.err.contains(&words), "{command}: {}", said.err);
+        }
+    }
+    assert_eq!(std::fs::read_to_string(folder.path("taken")).unwrap(), "mine");
+}
+
 /// A long source is worked on in units, and every frame is still in exactly one clip.
 #[test]
 fn units_of_a_long_source_join_without_a_seam() {

@@ -20,6 +20,7 @@ mod stop;
 pub mod suggest;
 pub mod testing;
 pub mod unit;
+mod unread;
 
 pub use config::{Document, Order, Problems, RunConfig, Score};
 pub use error::{BuildError, ClipError, ConfigError, RunError, StageFault, UnitError};
@@ -35,3 +36,4 @@ pub use stage::{
 };
 pub use stop::Stop;
 pub use unit::{Interlaced, Reading, SourceRef, Unit, UnitStatus};
+pub use unread::Unread;

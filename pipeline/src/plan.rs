@@ -6,13 +6,16 @@ use std::{
     sync::Arc,
 };
 
-use curate_schemas::{columns::CLIPS, fingerprint};
+use curate_schemas::fingerprint;
 use serde_json::{Value as Json, json};
 
+use self::recipe::Parsed;
 use crate::{
-    Document, FrameNeed, Problems, RunConfig, Shape, StageConfig, StageEntry, Surroundings,
-    config::read_table, suggest::closest,
+    Document, FrameNeed, Problems, RunConfig, Shape, StageConfig, StageEntry, Surroundings, Unread,
+    config::read_table,
 };
+
+mod recipe;
 
 /// One stage of a plan.
 #[derive(Clone, Debug)]
@@ -89,44 +92,30 @@ impl Plan {
         ingredients: Ingredients<'_>,
         problems: &mut Problems,
     ) -> Self {
-        problems.enter("[run]");
-        let mut run: RunConfig = read_table(&document.run, problems);
-        run.resolve(ingredients.cores, problems);
+        let (mut run, unread): (RunConfig, Unread) =
+            Unread::read("[run]", problems, |problems| read_table(&document.run, problems));
+        unread.check("[run]", problems, |problems| run.resolve(ingredients.cores, problems));
 
-        let mut stages = Vec::new();
-        for (index, table) in document.stages.iter().enumerate() {
-            stages.extend(parse_stage(index, table, &ingredients, problems));
-        }
+        let mut stages = recipe::read_stages(document, &ingredients, problems);
         if document.stages.is_empty() {
             problems.enter("");
             problems.report("stage", "the recipe has no stages").help =
                 Some("start with:\n    [[stage]]\n    kind = \"scenes\"".to_owned());
         }
-        // After a stage that cannot be read, what the others lack would only be noise.
-        if stages.len() == document.stages.len() && !stages.is_empty() {
-            stages.extend(ingredients.last);
-            check_shapes(&stages, problems);
-            check_columns(&stages, problems);
+        recipe::check_places(&stages, problems);
+        // After a stage that is not known, what the others lack would only be noise.
+        let is_known = stages.len() == document.stages.len();
+        if is_known && !stages.is_empty() {
+            let number = stages.len() + 1;
+            let last = ingredients.last;
+            stages.extend(last.map(|(kind, config)| Parsed::whole(number, kind, config)));
+            recipe::check_columns(&stages, problems);
         }
-        let mut models = Vec::with_capacity(stages.len());
-        for (index, (kind, config)) in stages.iter().enumerate() {
-            problems.enter(format!("stage {} ({kind})", index + 1));
-            let mut hashes = Vec::new();
-            for id in config.models() {
-                match (ingredients.models.check)(id) {
-                    Ok(hash) => hashes.push(hash),
-                    Err(error) => {
-                        problems.report("", error);
-                    }
-                }
-            }
-            hashes.retain(|hash| !hash.is_empty());
-            models.push(hashes);
-        }
+        let models = recipe::check_models(&stages, &ingredients.models, problems);
 
         let split = json!({
             "identity": ingredients.identity,
-            "split": stages.first().map(|(kind, config)| json!({
+            "split": stages.first().map(|Parsed { kind, config, .. }| json!({
                 "kind": kind, "revision": config.revision(), "settings": config.measuring(),
             })),
         });
@@ -134,17 +123,20 @@ impl Plan {
         let keys = stage_keys(&stages, &models, &split_id);
         let judge: Vec<Json> = stages
             .iter()
-            .map(|(kind, config)| json!({ "stage": kind, "settings": config.judging() }))
+            .map(|stage| json!({ "stage": stage.kind, "settings": stage.config.judging() }))
             .collect();
         let need = stages
             .iter()
             .skip(1)
-            .fold(FrameNeed::default(), |need, (_, config)| need.merge(config.frames()));
-        if let Some((kind, split)) = stages.first() {
-            problems.enter(format!("stage 1 ({kind})"));
-            split.validate_need(&need, problems);
+            .fold(FrameNeed::default(), |need, stage| need.merge(stage.config.frames()));
+        if let Some(first) = stages.first()
+            && is_known
+            && stages.iter().all(|stage| stage.is_whole)
+        {
+            problems.enter(first.place());
+            first.config.validate_need(&need, problems);
         }
-        let planned = stages.into_iter().zip(keys).map(|((kind, config), key)| {
+        let planned = stages.into_iter().zip(keys).map(|(Parsed { kind, config, .. }, key)| {
             let workers = workers(&run, config.as_ref());
             PlannedStage { kind, config, key, workers }
         });
@@ -191,102 +183,14 @@ impl Plan {
     }
 }
 
-type Parsed = (&'static str, Arc<dyn StageConfig>);
-
-fn parse_stage(
-    index: usize,
-    table: &toml::Table,
-    ingredients: &Ingredients<'_>,
-    problems: &mut Problems,
-) -> Option<Parsed> {
-    let entries = ingredients.entries;
-    let mut table = table.clone();
-    problems.enter(format!("stage {}", index + 1));
-    let kinds = || entries.iter().map(|entry| entry.kind);
-    let known = || format!("known kinds: {}", kinds().collect::<Vec<_>>().join(", "));
-    let kind = match table.remove("kind") {
-        Some(toml::Value::String(kind)) => kind,
-        Some(_) => {
-            problems.report("kind", "must be a word in quotes").help = Some(known());
-            return None;
-        }
-        None => {
-            problems.report("kind", "every stage says its kind").help = Some(known());
-            return None;
-        }
-    };
-    let Some(entry) = entries.iter().find(|entry| entry.kind == kind) else {
-        problems.report("kind", format!("there is no stage \"{kind}\"")).help =
-            Some(match closest(&kind, kinds()) {
-                Some(word) => format!("did you mean \"{word}\"?"),
-                None => known(),
-            });
-        return None;
-    };
-    problems.enter(format!("stage {} ({kind})", index + 1));
-    let mut config = (entry.parse)(&mut table, problems);
-    config.look_up(&ingredients.around, problems);
-    config.validate(problems);
-    Some((entry.kind, config.into()))
-}
-
-fn check_shapes(stages: &[Parsed], problems: &mut Problems) {
-    for (index, (kind, config)) in stages.iter().enumerate() {
-        problems.enter(format!("stage {} ({kind})", index + 1));
-        if stages[..index].iter().any(|(other, _)| other == kind) {
-            problems.report("kind", "this stage is there twice").help =
-                Some("a column has one writer: remove one of the two".to_owned());
-        }
-        let splits = config.shape() == Shape::Split;
-        if index == 0 && !splits {
-            problems.report("kind", "the first stage must cut sources into clips").help =
-                Some("put a stage of kind \"scenes\" first".to_owned());
-        }
-        if index > 0 && splits {
-            problems.report("kind", "only the first stage may cut sources into clips");
-        }
-    }
-}
-
-fn check_columns(stages: &[Parsed], problems: &mut Problems) {
-    let mut writers: BTreeMap<&str, &str> = BTreeMap::new();
-    for (index, (kind, config)) in stages.iter().enumerate() {
-        problems.enter(format!("stage {} ({kind})", index + 1));
-        for column in config.reads() {
-            if !writers.contains_key(column) {
-                let help = match stages[index..].iter().find(|(_, c)| c.writes().contains(column)) {
-                    Some((later, _)) => {
-                        format!("move \"{later}\", which writes it, before \"{kind}\"")
-                    }
-                    None => "no stage of this recipe writes it".to_owned(),
-                };
-                problems.report("kind", format!("reads `{column}` before it is written")).help =
-                    Some(help);
-            }
-        }
-        for column in config.writes() {
-            if CLIPS.position(column).is_none() {
-                problems
-                    .report("kind", format!("writes `{column}`, which the table does not have"));
-            }
-            if let Some(other) = writers.insert(column, kind)
-                && other != *kind
-            {
-                problems.report("kind", format!("writes `{column}`, as \"{other}\" does")).help =
-                    Some("a column has one writer: remove one of the two".to_owned());
-            }
-        }
-    }
-}
-
 /// The key of each stage: its own settings and the keys of the stages whose columns it reads.
 fn stage_keys(stages: &[Parsed], models: &[Vec<String>], split_id: &str) -> Vec<String> {
     let mut keys: Vec<String> = Vec::with_capacity(stages.len());
-    for (index, (kind, config)) in stages.iter().enumerate() {
+    for (index, Parsed { kind, config, .. }) in stages.iter().enumerate() {
         let upstream: Vec<&str> = stages[..index]
             .iter()
             .zip(&keys)
-            .filter(|((_, other), _)| other.writes().iter().any(|c| config.looks_at(c)))
+            .filter(|(other, _)| other.config.writes().iter().any(|c| config.looks_at(c)))
             .map(|(_, key)| key.as_str())
             .collect();
         let mut own = json!({

@@ -186,7 +186,8 @@ pub trait StageConfig: fmt::Debug + Send + Sync {
     /// by, and reports what is not there. Called once, before everything else; not for settings that
     /// a table stores.
     fn look_up(&mut self, _around: &Surroundings<'_>, _problems: &mut Problems) {}
-    /// Checks the settings against each other and reports every problem.
+    /// Checks the settings against each other and reports every problem. One that follows from another
+    /// setting too names that in backquotes: it is not reported where the other could not be read.
     fn validate(&self, _problems: &mut Problems) {}
     /// Checks the settings of the split against the frames that the stages after it need.
     fn validate_need(&self, _need: &FrameNeed, _problems: &mut Problems) {}

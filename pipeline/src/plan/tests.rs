@@ -22,10 +22,23 @@ impl StageConfig for Fake {
     fn measuring(&self) -> Json {
         json!(self.setting)
     }
+    fn models(&self) -> Vec<&'static str> {
+        if self.setting >= NO_MODEL { vec!["big"] } else { Vec::new() }
+    }
+    fn validate(&self, problems: &mut Problems) {
+        if self.setting == UNREADABLE {
+            problems.report("other", "does not go with this `setting`");
+        }
+    }
     fn build(&self, _context: &BuildContext<'_>) -> Result<Stage, BuildError> {
         unreachable!("plans are compiled without building")
     }
 }
+
+/// The setting of a stage whose model is not there.
+const NO_MODEL: i64 = 1000;
+/// What cannot be read of a `text` stage, whose default then lacks a model and is faulty.
+const UNREADABLE: i64 = 1001;
 
 fn setting(table: &toml::Table) -> i64 {
     table.get("setting").and_then(toml::Value::as_integer).unwrap_or(0)
@@ -63,13 +76,12 @@ const ENTRIES: &[StageEntry] = &[
     StageEntry {
         kind: "text",
         summary: "",
-        parse: |t, _| {
-            Box::new(Fake {
-                shape: Shape::Batch,
-                reads: &[],
-                writes: &["text_area_max"],
-                setting: setting(t),
-            })
+        parse: |t, problems| {
+            let setting = setting(t);
+            if setting == UNREADABLE {
+                problems.report("setting", "cannot be read");
+            }
+            Box::new(Fake { shape: Shape::Batch, reads: &[], writes: &["text_area_max"], setting })
         },
         schema: || Json::Null,
         example: "",
@@ -113,7 +125,10 @@ fn compile(recipe: &str) -> (Plan, Vec<String>) {
         identity: json!({"ids": "location"}),
         cores: 2,
         around: Surroundings { base: Path::new("."), variable: |_| None },
-        models: Models { dir: Path::new("."), check: &|_| Ok(String::new()) },
+        models: Models {
+            dir: Path::new("."),
+            check: &|id| Err(format!("there is no model `{id}`")),
+        },
     };
     let plan = Plan::compile(&document, ingredients, &mut problems);
     (plan, problems.into_errors().iter().map(ToString::to_string).collect())
@@ -136,12 +151,46 @@ fn wrong_recipes_are_reported_whole() {
             "stage 3 kind: there is no stage \"txet\"\n    did you mean \"text\"?",
         ]
     );
-    let (_, found) = compile(&recipe(&[("motion", 0), ("scenes", 0), ("scenes", 0)]));
-    let all = found.join("\n");
-    assert!(all.contains("the first stage must cut sources"), "{all}");
-    assert!(all.contains("reads `width` before it is written\n    move \"scenes\""), "{all}");
-    assert!(all.contains("this stage is there twice"), "{all}");
     assert!(compile("").1.join("").contains("no stages"));
+}
+
+#[test]
+fn one_mistake_is_one_problem() {
+    let found = |stages: &[(&str, i64)]| compile(&recipe(stages)).1;
+    let twice =
+        "kind: this stage is there twice\n    a column has one writer: remove one of the two";
+    assert_eq!(
+        found(&[("motion", 0), ("scenes", 0), ("scenes", 0)]),
+        [
+            "stage 2 (scenes) kind: must be the first stage: the others measure the clips that it \
+             cuts\n    move it before \"motion\"",
+            &format!("stage 3 (scenes) {twice}"),
+        ]
+    );
+    assert_eq!(
+        found(&[("motion", 0), ("text", 0)]),
+        ["stage 1 (motion) kind: the first stage must cut sources into clips\n    \
+          put a stage of kind \"scenes\" first"]
+    );
+    assert_eq!(
+        found(&[("scenes", 0), ("late", 0), ("text", 0)]),
+        ["stage 2 (late) kind: reads `text_area_max` before it is written\n    \
+          move \"text\", which does that, before \"late\""]
+    );
+    assert_eq!(
+        found(&[("scenes", 0), ("late", 0)]),
+        ["stage 2 (late) kind: reads `text_area_max` before it is written\n    \
+          no stage of this recipe does that"]
+    );
+}
+
+/// A stage that cannot be read counts, and what its default would lack is not looked for.
+#[test]
+fn problems_name_stages_by_their_place_in_the_recipe() {
+    let (_, found) = compile(&recipe(&[("scenes", 0), ("motoin", 0), ("text", NO_MODEL)]));
+    assert_eq!(found[1..], ["stage 3 (text): there is no model `big`".to_owned()], "{found:?}");
+    let (_, found) = compile(&recipe(&[("scenes", 0), ("text", UNREADABLE)]));
+    assert_eq!(found, ["stage 2 (text) setting: cannot be read"]);
 }
 
 #[test]

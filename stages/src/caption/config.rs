@@ -309,7 +309,7 @@ impl CaptionConfig {
             Backend::Openai => self.check_remote(problems),
             Backend::Attributes | Backend::Source | Backend::Local => {
                 if !(1..=64).contains(&self.local_frames()) {
-                    problems.report("frames", "must be 1 to 64");
+                    problems.report("frames", "must be 1 to 64 with this `backend`");
                 }
                 if !self.endpoints.is_empty() || !self.model.is_empty() || self.rewrite.is_some() {
                     problems

@@ -182,18 +182,16 @@ impl StageConfig for MotionConfig {
                 Some("remove `method` or `preset`".to_owned());
         }
         if self.weights.is_some() && !self.is_raft() {
-            problems
-                .report("weights", "only RAFT has weights, and another method is chosen")
-                .help = Some("remove the setting".to_owned());
+            problems.report("weights", "only RAFT has weights, and `method` is another").help =
+                Some("remove the setting".to_owned());
         }
         if !(1..=64).contains(&self.updates) {
             problems.report("updates", "must be 1 to 64").help =
                 Some("the default is 12".to_owned());
         }
         if self.prefilter.is_some() && !self.is_raft() {
-            problems
-                .report("prefilter", "only spares RAFT work, and another method is chosen")
-                .help = Some("remove the setting".to_owned());
+            problems.report("prefilter", "only spares RAFT work, and `method` is another").help =
+                Some("remove the setting".to_owned());
         }
         if !(1..=1000).contains(&self.pairs) {
             problems.report("pairs", "must be 1 to 1000").help =

@@ -76,7 +76,7 @@ impl Default for ScenesConfig {
 pub const ENTRY: StageEntry = StageEntry {
     kind: "scenes",
     summary: "cut sources into clips where the picture changes",
-    parse: |table, problems| Box::new(read_table::<ScenesConfig>(table, problems)),
+    parse: |table, problems| Box::new(ScenesConfig::read(table, problems)),
     schema: settings::<ScenesConfig>,
     example: "[[stage]]\nkind = \"scenes\"\n\
               # PySceneDetect's detectors; several passes are united:\n\
@@ -90,6 +90,22 @@ pub const ENTRY: StageEntry = StageEntry {
 };
 
 impl ScenesConfig {
+    /// Reads the stage's table. Detection passes are read one by one, so that all that are wrong are
+    /// found.
+    fn read(table: &mut toml::Table, problems: &mut Problems) -> Self {
+        let passes = table.remove("detectors");
+        let mut config: Self = read_table(table, problems);
+        match passes {
+            Some(toml::Value::Array(passes)) => config.detectors = detect::read(&passes, problems),
+            Some(other) => {
+                let table = toml::Table::from_iter([("detectors".to_owned(), other)]);
+                config.detectors = read_table::<Self>(&table, problems).detectors;
+            }
+            None => {}
+        }
+        config
+    }
+
     fn shot_threshold(&self) -> Option<f64> {
         self.detectors.iter().find_map(DetectorConfig::shot_threshold)
     }
@@ -159,9 +175,9 @@ impl StageConfig for ScenesConfig {
             problems.report("detectors", "at least one detection pass is needed").help =
                 Some("leave the setting out for the default".to_owned());
         }
-        for detector in &self.detectors {
+        for (index, detector) in self.detectors.iter().enumerate() {
             for fault in detector.faults() {
-                problems.report("detectors", fault);
+                problems.report(&format!("detectors[{index}]"), fault);
             }
         }
         let needs_all = |detector: &DetectorConfig| !detector.works_on_key_frames();
@@ -275,6 +291,24 @@ mod tests {
         assert_eq!(judged(512, 512 + 75 * 512), Keep);
         assert_eq!(judged(512, 512 + 74 * 512), Drop { reason: "too_short" });
         assert_eq!(judged(0, 251 * 512), Drop { reason: "too_long" });
+    }
+
+    #[test]
+    fn wrong_passes_are_found_beside_other_wrong_settings() {
+        let read = |text: &str| {
+            let mut problems = Problems::default();
+            let config = ScenesConfig::read(&mut text.parse().unwrap(), &mut problems);
+            config.validate(&mut problems);
+            (config, problems.into_errors().into_iter().map(|e| e.key).collect::<Vec<_>>())
+        };
+        let wrong = "min_s = 'x'\ndetectors = [{ kind = 'a' }, { kind = 'hash', threshold = 2.0 }]";
+        assert_eq!(read(wrong).1, ["min_s", "detectors[0].kind", "detectors[1]"]);
+        assert_eq!(read("detectors = 3").1, ["detectors"]);
+        assert_eq!(read("detectors = []").1, ["detectors"]);
+        assert_eq!(
+            read("max_s = 4.0"),
+            (ScenesConfig { max_s: 4.0, ..Default::default() }, vec![])
+        );
     }
 
     #[test]

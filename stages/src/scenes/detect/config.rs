@@ -62,7 +62,12 @@ pub enum FlashFilter {
 
 /// One detection pass over the frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "lowercase",
+    deny_unknown_fields,
+    expecting = "a table such as { kind = \"content\" }"
+)]
 pub enum DetectorConfig {
     /// A cut where the score reaches a fixed threshold.
     Content {

@@ -14,6 +14,7 @@ mod config;
 mod content;
 mod given;
 mod likeness;
+mod read;
 mod threshold;
 
 use curate_media::{MediaError, Picture};
@@ -30,6 +31,7 @@ pub use self::{
     given::Missing,
     threshold::FadeTo,
 };
+pub(super) use self::read::read;
 
 /// How much a frame differs from the one before it: mean absolute differences, 0 to 255.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
