@@ -36,6 +36,15 @@ fn this_machine_is_fit_for_work() {
         assert!(line(&said, "decoders").contains(codec), "{codec}: {}", said.out);
     }
     assert!(line(&said, "encoders").contains("libx264"), "{}", said.out);
+    // Whatever `ffmpeg -filters` has and curate uses is found, and the loss of the others is told.
+    let filters = program("ffmpeg").args(["-v", "quiet", "-filters"]).output().unwrap();
+    let filters = String::from_utf8(filters.stdout).unwrap();
+    for filter in ["bwdif", "zscale", "tonemap", "premultiply"] {
+        let is_there = filters.lines().any(|line| line.split_whitespace().nth(1) == Some(filter));
+        let listed = line(&said, "filters").split_whitespace().any(|word| word == filter);
+        assert_eq!(listed, is_there, "{filter}: {}", said.out);
+        assert_eq!(said.out.contains(&format!("no {filter}: ")), !is_there, "{}", said.out);
+    }
     assert_eq!(line(&said, "onnxruntime"), "ok       onnxruntime  its library can be loaded");
     // The table's folder is not there yet: the one it would be made in counts.
     let disk = line(&said, "disk");

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use curate_media::{filters_fault, has_decoder, has_encoder, versions};
+use curate_media::{filters_fault, has_decoder, has_encoder, has_filter, versions};
 use curate_models::{Runtime, hub::Hub};
 use curate_pipeline::{Problems, RunConfig};
 use indicatif::HumanBytes;
@@ -38,6 +38,13 @@ const OTHER_DECODERS: &[&str] = &[
 ];
 /// Encoders of clips.
 const ENCODERS: &[&str] = &["libx264", "libx265", "libsvtav1"];
+/// FFmpeg's filters that not every build has, and what is lost without each.
+const FILTERS: &[(&str, &str)] = &[
+    ("bwdif", "interlaced video fails, unless `[input] interlaced` is \"keep\" or \"refuse\""),
+    ("zscale", "clips of HDR and other foreign colours cannot be encoded anew"),
+    ("tonemap", "clips of HDR video cannot be encoded anew"),
+    ("premultiply", "clips with transparency cannot be encoded anew"),
+];
 /// The hub's model that is ONNX Runtime's library.
 const RUNTIME: &str = "onnxruntime";
 /// Less free disk than this is pointed out: a few hours of film as clips.
@@ -89,6 +96,7 @@ pub(crate) fn doctor(target: Option<&Path>, json: bool) -> anyhow::Result<Exit> 
     let mut findings = Vec::from_iter(recipe);
     findings.extend(libraries());
     findings.extend(codecs());
+    findings.extend(filters());
     findings.extend(models(&hub, &subject.models)?);
     findings.extend([cpus(subject.cpus), memory(subject.memory), disk(&subject.out)]);
     print(&findings, json)?;
@@ -189,15 +197,30 @@ fn codecs() -> Vec<Finding> {
     if !encoders.is_empty() {
         found.push(Finding::ok("encoders", encoders.join(" ")));
     }
-    if let Some(fault) = filters_fault() {
-        let advice = "install it: interlaced video, and clips that are encoded anew, need it";
-        found.push(Finding::ok("filters", fault).advise(Level::Warning, advice));
-    }
     if !absent.is_empty() {
         let detail = format!("no {}: only clips that are encoded anew need it", absent.join(", "));
         let advice = "install an FFmpeg that has it, or keep `form = \"copy\"`";
         found.push(Finding::ok("encoders", detail).advise(Level::Warning, advice));
     }
+    found
+}
+
+fn filters() -> Vec<Finding> {
+    if let Some(fault) = filters_fault() {
+        let advice = "install it: interlaced video, and clips that are encoded anew, need it";
+        return vec![Finding::ok("filters", fault).advise(Level::Warning, advice)];
+    }
+    let (there, absent): (Vec<_>, Vec<_>) =
+        FILTERS.iter().partition(|(filter, _)| has_filter(filter));
+    let names: Vec<&str> = there.iter().map(|(filter, _)| *filter).collect();
+    let mut found = Vec::new();
+    if !names.is_empty() {
+        found.push(Finding::ok("filters", names.join(" ")));
+    }
+    found.extend(absent.into_iter().map(|(filter, loss)| {
+        Finding::ok("filters", format!("no {filter}: {loss}"))
+            .advise(Level::Warning, "install an FFmpeg that has it, such as Debian's")
+    }));
     found
 }
 

@@ -78,6 +78,15 @@ pub fn filters_fault() -> Option<String> {
     api().err().map(|error| error.to_string())
 }
 
+/// Whether this FFmpeg has a filter, by its name (such as `bwdif`). None is there where
+/// [`filters_fault`] says why.
+#[must_use]
+pub fn has_filter(name: &str) -> bool {
+    let (Ok(api), Ok(name)) = (api(), CString::new(name)) else { return false };
+    // SAFETY: a lookup by name in FFmpeg's own table.
+    unsafe { !(api.avfilter_get_by_name)(name.as_ptr()).is_null() }
+}
+
 /// A running chain.
 pub(crate) struct Chain {
     api: &'static Api,
@@ -233,4 +242,16 @@ fn check(code: c_int, during: &'static str) -> Result<(), MediaError> {
         return Err(MediaError::Filter { during, reason: describe(code) });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_looked_up_by_name() {
+        assert_eq!(filters_fault(), None);
+        assert!(has_filter("scale") && has_filter("format"));
+        assert!(!has_filter("no such filter") && !has_filter("zero\0inside"));
+    }
 }

@@ -82,7 +82,7 @@ pub use self::{
     doctor::{Versions, has_decoder, has_encoder, versions},
     encode::{Encoding, VideoCodec},
     error::MediaError,
-    filter::filters_fault,
+    filter::{filters_fault, has_filter},
     fingerprint::packet_hash,
     flow::{DisFlow, Flow, GreyPair, farneback, grey_of},
     frame::Frame,
