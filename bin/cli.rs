@@ -21,7 +21,8 @@ pub(crate) enum Command {
     Run {
         /// The recipe, such as pipeline.toml.
         recipe: PathBuf,
-        /// Read at most this many sources.
+        /// Read at most this many sources. They are counted before `--shard` takes its share of their
+        /// units: a source is of no share, as its units go to several.
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
         /// Do only share I of N, as `0/3`; the shares need no coordinator.
