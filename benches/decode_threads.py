@@ -5,8 +5,8 @@
     benches/decode_threads.py CURATE VIDEO [--rounds 5] [--frames 4000]
 
 As many copies of the video, repeated by stream copy to at least so many frames, as there are cores (at most 8).
-`curate run` and `ffmpeg -f null` go through them both ways, in turn. Printed are the medians of wall and CPU
-seconds.
+`curate run` and `ffmpeg -f null` go through them both ways, in turn, and curate a third time as it shares out
+the cores by itself. Printed are the medians of wall and CPU seconds.
 """
 
 import os
@@ -41,19 +41,22 @@ def main():
             if any(program.wait() for program in running):
                 sys.exit("ffmpeg failed")
 
-        def curate(workers, threads):
-            recipe = os.path.join(folder, f"{workers}.toml")
+        def curate(name, settings):
+            recipe = os.path.join(folder, f"{name}.toml")
             with open(recipe, "w", encoding="utf-8") as file:
                 file.write(f'[input]\npaths = ["videos"]\n[output]\npath = "out"\nform = "none"\n'
-                           f'[run]\nworkers = {workers}\ndecode_threads = {threads}\n'
+                           f'[run]\n{settings}'
                            f'[[stage]]\nkind = "scenes"\n')
 
             return lambda: call([args.curate, "run", recipe])
 
         ways = {f"ffmpeg, in turn, {cores} threads": in_turn,
                 "ffmpeg, at once, 1 thread each": at_once,
-                f"curate, 1 worker of {cores} threads": curate(1, cores),
-                f"curate, {cores} workers of 1 thread": curate(cores, 1)}
+                f"curate, 1 worker of {cores} threads":
+                    curate("turn", f"workers = 1\ndecode_threads = {cores}\n"),
+                f"curate, {cores} workers of 1 thread":
+                    curate("once", f"workers = {cores}\ndecode_threads = 1\n"),
+                "curate, by itself": curate("itself", "")}
         seconds = {name: [] for name in ways}
         for round_ in range(args.rounds + 1):
             for name, run in ways.items():
