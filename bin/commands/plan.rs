@@ -195,9 +195,11 @@ impl Estimate<'_> {
             .iter()
             .zip(self.stages())
             .map(|(stage, (kind, clips, rejects, share))| {
+                // What no clip of the sample came to is not known, rather than free.
+                let known = (clips > 0).then_some((stage.busy_s, rejects, share));
                 json!({
-                    "stage": kind, "clips": clips, "cpu_seconds": stage.busy_s,
-                    "rejects": rejects, "share": share,
+                    "stage": kind, "clips": clips, "cpu_seconds": known.map(|known| known.0),
+                    "rejects": known.map(|known| known.1), "share": known.map(|known| known.2),
                 })
             })
             .collect();
@@ -232,7 +234,14 @@ impl Estimate<'_> {
         )?;
         writeln!(out, "stage         clips   ms/clip   rejects   share of work")?;
         for (stage, (kind, clips, rejects, share)) in self.report.stages.iter().zip(self.stages()) {
-            let cost = 1000.0 * stage.busy_s / clips.max(1) as f64;
+            if clips == 0 {
+                writeln!(
+                    out,
+                    "{kind:<10} {clips:>8}  not measured: no clip of the sample came here"
+                )?;
+                continue;
+            }
+            let cost = 1000.0 * stage.busy_s / clips as f64;
             writeln!(
                 out,
                 "{kind:<10} {clips:>8} {cost:>9.1} {:>8.0}% {:>14.0}%",
