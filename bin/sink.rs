@@ -6,6 +6,8 @@
 //! keep the table fast. Only the first unit is committed alone: a table that cannot be written is
 //! noticed before hours of work wait for it, and there is something to look at.
 
+mod tidy;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
@@ -21,6 +23,7 @@ use curate_schemas::{Clip, Column, UnitId, UnitRow, columns as c};
 use curate_store::{Former, Lease, Outcome, Receipt, StoreError};
 use tokio::runtime::Handle;
 
+pub(crate) use self::tidy::tidy;
 use crate::{
     opening::{NoTable, Table},
     units::Replaced,
@@ -160,6 +163,9 @@ pub(crate) struct TableSink<'a> {
     runtime: Handle,
     cadence: Cadence,
     replaced: Replaced,
+    /// Clip bytes that may be in memory while fragments are merged: less than at a run's end, since
+    /// the decoders have theirs meanwhile.
+    merging: u64,
     open: HashMap<u64, Spooled>,
     ready: Vec<Arc<Ready>>,
     /// Whether the table is known to be there.
@@ -180,6 +186,7 @@ impl<'a> TableSink<'a> {
     ) -> Self {
         Self {
             replaced,
+            merging: run.merging() / 4,
             table,
             lease,
             runtime,
@@ -211,6 +218,9 @@ impl<'a> TableSink<'a> {
             match outcome {
                 Outcome::Committed { .. } => {
                     self.commits += 1;
+                    if self.commits.is_multiple_of(tidy::COMMITS_BETWEEN) {
+                        self.runtime.block_on(tidy::tidy_meanwhile(store, self.merging));
+                    }
                     break;
                 }
                 Outcome::NoClips => break,

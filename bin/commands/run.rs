@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use curate_pipeline::{Order, Provenance, Report, Stop};
 use curate_schemas::Micros;
 use curate_stages::sources::{Listing, Sources};
-use curate_store::{CompactOptions, Store};
+use curate_store::Store;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::runtime::Handle;
@@ -28,7 +28,7 @@ use crate::{
     progress::{Progress, Total, say},
     recipe::Recipe,
     report::{self, Ended},
-    sink::TableSink,
+    sink::{TableSink, tidy},
     units::{Done, Known, Listed, Replaced, Scope, Units},
 };
 
@@ -181,11 +181,19 @@ pub(crate) fn execute(
     } else {
         runtime.block_on(copies::settle(&store))?
     };
-    if commits > 0
-        && let Err(error) = runtime.block_on(tidy(&store, plan.run.merging()))
-    {
-        // Everything is committed; the next run tidies.
-        say(&format!("could not merge fragments or bring the indices up to date: {error:#}"));
+    if commits > 0 {
+        match runtime.block_on(tidy(&store, plan.run.merging())) {
+            Ok(merged) if merged.bytes_rewritten > 0 => say(&format!(
+                "merged {} fragments into {}, {} bytes written again",
+                merged.fragments_before, merged.fragments_after, merged.bytes_rewritten
+            )),
+            Ok(_) => {}
+            // Everything is committed; the next run tidies.
+            Err(error) => say(&format!(
+                "could not merge fragments or bring the indices up to date: {}",
+                crate::words(&error)
+            )),
+        }
     }
     if options.retry {
         let needs = runtime.block_on(backfill::needs(&store, plan))?;
@@ -194,25 +202,6 @@ pub(crate) fn execute(
     let listed = listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
     drop(lease);
     Ok(Ran { store, report, listed, duplicates, copies, unfinished, took: started.elapsed() })
-}
-
-/// So many fragments are scanned as quickly as an index is read.
-const UNINDEXED_FRAGMENTS: usize = 8;
-
-/// Merges small fragments when there are many, and brings the indices up to date.
-async fn tidy(store: &Store, merging: u64) -> anyhow::Result<()> {
-    let compact = CompactOptions { batch_bytes: merging, ..CompactOptions::default() };
-    let compacted = store.compact(&compact).await?;
-    if compacted.bytes_rewritten > 0 {
-        say(&format!(
-            "merged {} fragments into {}, {} bytes written again",
-            compacted.fragments_before, compacted.fragments_after, compacted.bytes_rewritten
-        ));
-    }
-    if store.unindexed_fragments().await? >= UNINDEXED_FRAGMENTS {
-        store.optimize_indices().await?;
-    }
-    Ok(())
 }
 
 /// Adds up the sources' bytes beside the run, for the progress bar.

@@ -77,6 +77,17 @@ pub struct Turn {
     _gate: Gate,
 }
 
+impl Turn {
+    /// The turn to merge while others may be merging, which nobody waits for.
+    pub(crate) async fn to_merge(layout: &Layout) -> Result<Option<Self>> {
+        match Gate::wait(layout, layout.merging(), File::try_lock, Duration::ZERO).await {
+            Ok(gate) => Ok(Some(Self { _gate: gate })),
+            Err(StoreError::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Store {
     /// Waits for the turn.
     ///

@@ -58,6 +58,11 @@ impl Layout {
         self.runs().join("TURN")
     }
 
+    /// The lock of whoever merges fragments while runs go on.
+    pub(crate) fn merging(&self) -> PathBuf {
+        self.runs().join("MERGING")
+    }
+
     /// A run's folder, which need not exist.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod canonical;
 mod commit;
 mod error;
 mod files;
+mod fragments;
 mod gate;
 mod gc;
 mod history;

@@ -5,11 +5,16 @@
 //! different sizes, so both are derived here from the blob sizes that the table itself knows:
 //! a batch holds at most [`CompactOptions::batch_bytes`] (unless one clip alone is larger), and
 //! a fragment that has reached half of [`CompactOptions::fragment_bytes`] is never rewritten
-//! again, so each byte is rewritten a bounded number of times.
+//! again. Until then it is only merged with as much as it holds itself (`fragments.rs`), so each byte
+//! is rewritten a bounded number of times.
 //!
-//! All of it is safe beside commits: a commit adds fragments and a merge replaces others.
+//! All of it is safe beside commits, and so is done during a run: a commit adds fragments and a merge
+//! replaces others. Of two that replace the same fragments the second is refused and changes nothing.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array as _, AsArray as _, StructArray, UInt64Array},
@@ -28,7 +33,13 @@ use lance::{
 use lance_index::optimize::OptimizeOptions;
 use lance_table::format::Fragment;
 
-use crate::{Pending, Result, Store, StoreError, commit::is_conflict, error::At as _, gate::Gate};
+use crate::{
+    Pending, Result, Store, StoreError, Turn,
+    commit::is_conflict,
+    error::At as _,
+    fragments::{is_ragged, worth_merging},
+    gate::Gate,
+};
 
 /// How often to fill the indexes when others change them at the same time.
 const INDEX_ATTEMPTS: u32 = 10;
@@ -70,6 +81,49 @@ pub struct Compacted {
 type Sizes = BTreeMap<u64, Vec<u64>>;
 
 impl Store {
+    /// The right to merge while a run goes on, which one process has at a time: two that merge the same
+    /// fragments would both do the work, and one of them in vain. `None` when another has it.
+    ///
+    /// # Errors
+    /// When the lock cannot be examined.
+    pub fn try_merging(&self) -> Pending<'_, Option<Turn>> {
+        Box::pin(Turn::to_merge(self.layout()))
+    }
+
+    /// Merges small fragments of the ledger when there are so many. Losing against another writer is
+    /// no error. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Store::compact`].
+    pub fn compact_ledger(&self, min_small_fragments: usize) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let _gate = Gate::shared(self.layout()).await?;
+            let path = self.layout().units();
+            let mut units = self.latest_units().await?;
+            let small = worth_merging(&units);
+            if small.len() < min_small_fragments {
+                return Ok(());
+            }
+            let lance = CompactionOptions {
+                excluded_fragment_ids: all_but(&units, &small),
+                num_threads: Some(1),
+                ..CompactionOptions::default()
+            };
+            let plan = plan_compaction(&units, &lance).await.at("plan a compaction of", &path)?;
+            let mut done = Vec::new();
+            for task in plan.compaction_tasks() {
+                done.push(Box::pin(task.execute(&units)).await.at("compact", &path)?);
+            }
+            let remapper = Arc::new(DatasetIndexRemapperOptions::default());
+            match Box::pin(commit_compaction(&mut units, done, remapper, &lance)).await {
+                Err(error) if !is_conflict(&error) => {
+                    Err(error).at("commit a compaction of", &path)
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
     /// Merges small fragments of the clips when there are many. Losing against another writer is
     /// not an error but reported; its files are left to [`Store::gc`]. Idempotent.
     ///
@@ -78,7 +132,6 @@ impl Store {
     pub fn compact<'a>(&'a self, options: &'a CompactOptions) -> Pending<'a, Compacted> {
         Box::pin(async move {
             let _gate = Gate::shared(self.layout()).await?;
-            self.settle_judge().await?;
             let path = self.layout().clips();
             let mut clips = self.latest_clips().await?;
             let before = clips.count_fragments();
@@ -87,18 +140,21 @@ impl Store {
                 fragments_after: before,
                 ..Compacted::default()
             };
-            if before < options.min_small_fragments {
+            if worth_merging(&clips).len() < options.min_small_fragments {
                 return Ok(report);
             }
-            let sizes = self.blob_sizes(&clips).await?;
-            let rows = target_rows(&clips, &sizes, options.fragment_bytes);
-            let large = large_fragments(&clips, rows);
-            if before - large.len() < options.min_small_fragments {
+            self.settle_judge().await?;
+            clips = self.latest_clips().await?;
+            let mut small = worth_merging(&clips);
+            let sizes = self.blob_sizes(&clips, &small).await?;
+            let rows = target_rows(&small, &sizes, options.fragment_bytes);
+            small.retain(|it| it.num_rows().unwrap_or(0) < rows / 2 || is_ragged(it));
+            if small.len() < options.min_small_fragments {
                 return Ok(report);
             }
             let lance = CompactionOptions {
                 target_rows_per_fragment: rows,
-                excluded_fragment_ids: large,
+                excluded_fragment_ids: all_but(&clips, &small),
                 num_threads: Some(1),
                 ..CompactionOptions::default()
             };
@@ -175,12 +231,12 @@ impl Store {
         })
     }
 
-    /// The size of each clip's bytes, by fragment. Reads descriptors, never bytes.
-    async fn blob_sizes(&self, clips: &Dataset) -> Result<Sizes> {
+    /// The size of each clip's bytes in some fragments. Reads descriptors, never bytes.
+    async fn blob_sizes(&self, clips: &Dataset, of: &[Fragment]) -> Result<Sizes> {
         let path = self.layout().clips();
         let mut scan = clips.scan();
         scan.project(&[VIDEO.name()]).at("read", &path)?;
-        scan.with_row_address();
+        scan.with_fragments(of.to_vec()).with_row_address();
         let mut batches = scan.try_into_stream().await.at("read", &path)?;
         let mut sizes = Sizes::new();
         while let Some(batch) = batches.try_next().await.at("read", &path)? {
@@ -212,22 +268,18 @@ fn data_bytes(fragments: &[Fragment]) -> u64 {
     files.filter_map(|file| file.file_size_bytes.get()).map(u64::from).sum()
 }
 
-/// How many average rows make a fragment of `bytes`.
-fn target_rows(clips: &Dataset, sizes: &Sizes, bytes: u64) -> usize {
+/// How many average rows of these fragments make a fragment of `bytes`.
+fn target_rows(fragments: &[Fragment], sizes: &Sizes, bytes: u64) -> usize {
     let rows = sizes.values().map(Vec::len).sum::<usize>().max(1) as u64;
-    let fragments: Vec<Fragment> = clips.iter_fragments().cloned().collect();
-    let total = sizes.values().flatten().sum::<u64>() + data_bytes(&fragments);
+    let total = sizes.values().flatten().sum::<u64>() + data_bytes(fragments);
     usize::try_from(bytes / (total / rows).max(1)).unwrap_or(usize::MAX).clamp(64, 1 << 20)
 }
 
-/// Fragments that are large enough to be left alone: half the target, and few rows deleted.
-fn large_fragments(clips: &Dataset, target_rows: usize) -> Vec<u32> {
-    let large = clips.iter_fragments().filter(|fragment| {
-        let rows = fragment.num_rows().unwrap_or(0);
-        let written = fragment.physical_rows.unwrap_or(rows);
-        rows >= target_rows / 2 && rows * 10 >= written * 9
-    });
-    large.filter_map(|fragment| u32::try_from(fragment.id).ok()).collect()
+/// The fragments that are not among these.
+fn all_but(table: &Dataset, these: &[Fragment]) -> Vec<u32> {
+    let these: BTreeSet<u64> = these.iter().map(|fragment| fragment.id).collect();
+    let others = table.iter_fragments().filter(|fragment| !these.contains(&fragment.id));
+    others.filter_map(|fragment| u32::try_from(fragment.id).ok()).collect()
 }
 
 /// The most rows a batch may have so that no run of that many blobs exceeds `limit`: from the mean
@@ -279,5 +331,29 @@ mod tests {
         table.store.gc(&crate::GcOptions::default()).await.unwrap();
         assert_eq!(table.store.canonical().await.unwrap(), before);
         assert_eq!(table.store.compact(&options).await.unwrap().bytes_rewritten, 0);
+    }
+
+    #[tokio::test]
+    async fn the_ledger_is_merged_beside_a_writer() {
+        let table = Table::new().await;
+        for index in 0..6 {
+            table.add("a", &[index]).await;
+        }
+        let before = table.store.canonical().await.unwrap();
+        let fragments = async || table.store.latest_units().await.unwrap().count_fragments();
+        table.store.compact_ledger(7).await.unwrap();
+        assert_eq!(fragments().await, 6);
+        let turn = table.store.try_merging().await.unwrap();
+        assert!(turn.is_some() && table.store.try_merging().await.unwrap().is_none());
+        drop(turn);
+        assert!(table.store.try_merging().await.unwrap().is_some());
+        let late = table.receipt("a", &[6]).await;
+        let (merged, finished) =
+            tokio::join!(table.store.compact_ledger(6), table.store.finish(late));
+        merged.unwrap();
+        finished.unwrap();
+        assert!(fragments().await <= 2);
+        let after = table.store.canonical().await.unwrap();
+        assert!(before.iter().all(|line| after.contains(line)) && after.len() == before.len() + 4);
     }
 }
