@@ -8,6 +8,8 @@
 //! * Lance looks at transaction and deletion files only as far as they are older than the oldest
 //!   version it keeps, unless it also deletes a newer version. A process killed inside a commit
 //!   leaves younger ones. So two empty versions are made first and the first of them is deleted.
+//!   Where the newest version is that of an earlier collection and nothing is to be deleted, none is
+//!   made: a collection right after another finds nothing.
 //! * Half-written files, which have names that Lance does not list. Those are deleted here, by
 //!   name; this is the only place where we touch files inside Lance's folders.
 
@@ -24,7 +26,7 @@ use crate::{
     layout::entries,
 };
 
-/// The metadata key that the empty versions set.
+/// The metadata key that the empty versions set: the last one to its own number, by which it is known.
 const MARK: &str = "curate.gc";
 
 /// What to keep.
@@ -75,13 +77,19 @@ impl Store {
                     break alone;
                 }
             };
+            let unreferenced = self.unreferenced_files().await?;
             for path in [self.layout().clips(), self.layout().units()] {
+                let is_clean = !unreferenced.iter().any(|file| file.starts_with(&path));
                 let dataset = if path == self.layout().clips() {
                     self.latest_clips().await?
                 } else {
                     self.latest_units().await?
                 };
-                let stats = collect(dataset, options.retain.get()).await.at("clean up", &path)?;
+                let old = Old::of(&dataset, options.retain.get()).await.at("read", &path)?;
+                if is_clean && old.is_at_rest {
+                    continue;
+                }
+                let stats = collect(dataset, old.versions).await.at("clean up", &path)?;
                 report.versions += stats.old_versions;
                 report.files += stats.data_files_removed
                     + stats.transaction_files_removed
@@ -113,18 +121,37 @@ impl Store {
     }
 }
 
-/// Deletes all but the newest versions, and with them what only they refer to or nobody does.
-async fn collect(mut dataset: Dataset, retain: usize) -> lance::Result<RemovalStats> {
-    let known = dataset.version_refs().await?;
-    let mut old: Vec<u64> = known.iter().map(|known| known.version).collect();
-    old.sort_unstable();
-    old.truncate(old.len().saturating_sub(retain));
-    for mark in ["collecting", "collected"] {
-        dataset.update_config([(MARK, mark)]).await?;
-        if mark == "collecting" {
-            old.push(dataset.version_id());
-        }
+/// What a collection would delete.
+struct Old {
+    versions: Vec<u64>,
+    /// Whether that is nothing, but the empty version of an earlier collection.
+    is_at_rest: bool,
+}
+
+impl Old {
+    async fn of(dataset: &Dataset, retain: usize) -> lance::Result<Self> {
+        let newest = dataset.version_id();
+        let is_mark = dataset.config().get(MARK) == Some(&newest.to_string());
+        let known = dataset.version_refs().await?;
+        let mut versions: Vec<u64> = known.iter().map(|known| known.version).collect();
+        versions.sort_unstable();
+        // An earlier collection's own version equals the one before, and is not what readers keep to.
+        versions.retain(|version| !(is_mark && *version == newest));
+        versions.truncate(versions.len().saturating_sub(retain));
+        let tags = dataset.tags().list().await?;
+        let is_tagged = |version: &u64| tags.values().any(|tag| tag.version == *version);
+        let is_at_rest = is_mark && versions.iter().all(is_tagged);
+        versions.extend(is_mark.then_some(newest));
+        Ok(Self { versions, is_at_rest })
     }
+}
+
+/// Deletes these versions, and with them what only they refer to or nobody does.
+async fn collect(mut dataset: Dataset, mut old: Vec<u64>) -> lance::Result<RemovalStats> {
+    dataset.update_config([(MARK, "collecting")]).await?;
+    old.push(dataset.version_id());
+    let own = (dataset.version_id() + 1).to_string();
+    dataset.update_config([(MARK, own.as_str())]).await?;
     let policy = CleanupPolicyBuilder::default()
         .versions(old)?
         .delete_unverified(true)
@@ -216,10 +243,21 @@ mod tests {
         assert!(report.versions > 0 && report.files > 0 && report.bytes > 0, "{report:?}");
         assert_eq!(table.store.unreferenced_files().await.unwrap(), Vec::<PathBuf>::new());
         assert_eq!(table.store.canonical().await.unwrap(), before);
-        let versions = table.store.versions().await.unwrap().len();
-        table.store.gc(&GcOptions::default()).await.unwrap();
-        assert_eq!(table.store.versions().await.unwrap().len(), versions);
+        let versions = table.store.versions().await.unwrap();
+        table.store.tag("kept", None).await.unwrap();
+        for _ in 0..2 {
+            let again = table.store.gc(&GcOptions::default()).await.unwrap();
+            assert_eq!(again, GcReport::default(), "the table is at rest");
+        }
+        let now = table.store.versions().await.unwrap();
+        assert_eq!(
+            now.iter().map(|it| it.version).collect::<Vec<_>>(),
+            [versions[0].version, versions[1].version]
+        );
         table.add("d", &[0]).await;
+        let report = table.store.gc(&GcOptions::default()).await.unwrap();
+        assert!(report.versions > 0, "{report:?}");
+        assert_eq!(table.store.gc(&GcOptions::default()).await.unwrap(), GcReport::default());
     }
 
     #[tokio::test]
