@@ -91,10 +91,12 @@ fn is_usage(error: &anyhow::Error) -> bool {
     error.downcast_ref::<UsageError>().is_some()
         // A stage says what the recipe or the models lack.
         || matches!(error.downcast_ref::<RunError>(), Some(RunError::Build(_)))
+        || error.downcast_ref::<E>().is_some_and(E::is_forbidden)
         || matches!(
             error.downcast_ref::<E>(),
             Some(
                 E::NotFound { .. }
+                    | E::NotATable { .. }
                     | E::NoVersion { .. }
                     | E::NoTag { .. }
                     | E::BadTag { .. }

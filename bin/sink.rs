@@ -20,7 +20,7 @@ use std::{
 
 use curate_pipeline::{RunConfig, RunError, Sink, UnitResult};
 use curate_schemas::{Clip, Column, UnitId, UnitRow, columns as c};
-use curate_store::{Former, Lease, Outcome, Receipt, StoreError};
+use curate_store::{Former, Lease, Outcome, Receipt, StoreError, remedy};
 use tokio::runtime::Handle;
 
 pub(crate) use self::tidy::tidy;
@@ -44,8 +44,9 @@ fn cannot_spool(folder: &Path, error: &std::io::Error) -> RunError {
     RunError::sink(std::io::Error::new(
         error.kind(),
         format!(
-            "cannot write to {}: {error}; make room on its disk, then run the same command again",
-            folder.display()
+            "cannot write to {}: {error}; {}, then run the same command again",
+            folder.display(),
+            remedy(error.kind())
         ),
     ))
 }

@@ -36,6 +36,12 @@ pub enum StoreError {
         /// Where it was looked for.
         out: PathBuf,
     },
+    /// What lies in a table's place is none.
+    #[error("`{}` is no table: move it away, or name another output folder", path.display())]
+    NotATable {
+        /// The path.
+        path: PathBuf,
+    },
     /// The table has no such version.
     #[error(
         "`{}` has no version {version} (`curate gc` keeps only the newest): leave the version away \
@@ -103,7 +109,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A file operation failed.
-    #[error("cannot {action} `{}`: free the path or its disk, then run the same command again", path.display())]
+    #[error("cannot {action} `{}`: {}, then run the same command again", path.display(), remedy(source.kind()))]
     Io {
         /// What was being done.
         action: &'static str,
@@ -114,8 +120,8 @@ pub enum StoreError {
     },
     /// A Lance operation failed.
     #[error(
-        "cannot {action} `{}`: what was committed is safe, so remove the cause and run the same \
-         command again", path.display()
+        "cannot {action} `{}`: what was committed is safe, so {} and run the same command again",
+        path.display(), remedy(kind_of(source.as_ref()))
     )]
     Lance {
         /// What was being done.
@@ -228,6 +234,40 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the system does not let this user write (or read) there, so that trying again changes
+    /// nothing.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        let kind = match self {
+            Self::Io { source, .. } => source.kind(),
+            Self::Lance { source, .. } => kind_of(source.as_ref()),
+            _ => return false,
+        };
+        matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    }
+}
+
+/// What a person can do about an error of the file system.
+#[must_use]
+pub fn remedy(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind as Kind;
+    match kind {
+        Kind::StorageFull | Kind::QuotaExceeded => "make room on its disk",
+        Kind::PermissionDenied => "give this user the right to write there",
+        Kind::ReadOnlyFilesystem => "have its disk mounted so that it can be written",
+        _ => "remove the cause",
+    }
+}
+
+/// The kind of the error of the file system that an error goes back to.
+fn kind_of(error: &(dyn std::error::Error + 'static)) -> io::ErrorKind {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut kinds =
+        causes.filter_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind));
+    kinds.find(|kind| *kind != io::ErrorKind::Other).unwrap_or(io::ErrorKind::Other)
+}
+
 // Every call returns it, so it must not grow unnoticed.
 const _: () = assert!(size_of::<StoreError>() <= 96);
 
@@ -270,5 +310,29 @@ pub(crate) fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_by_lances_errors_too() {
+        let path = Path::new("/out/clips.lance");
+        for (kind, words) in [
+            (
+                io::ErrorKind::StorageFull,
+                "`/out/clips.lance`: what was committed is safe, so make room",
+            ),
+            (io::ErrorKind::PermissionDenied, "give this user the right"),
+            (io::ErrorKind::BrokenPipe, "remove the cause"),
+        ] {
+            let deep = io::Error::other(io::Error::from(kind));
+            let lance: lance::Result<()> = Err(lance::Error::io_source(Box::new(deep)));
+            let error = lance.at("write clips to", path).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.is_forbidden(), kind == io::ErrorKind::PermissionDenied);
+        }
     }
 }

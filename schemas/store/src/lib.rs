@@ -49,7 +49,7 @@ mod testing;
 mod upgrade;
 
 pub use commit::Outcome;
-pub use error::{Pending, Result, StoreError};
+pub use error::{Pending, Result, StoreError, remedy};
 pub use gate::Turn;
 pub use gc::{GcOptions, GcReport};
 pub use history::VersionInfo;

@@ -179,7 +179,13 @@ fn uri(path: &Path) -> Result<&str> {
 
 async fn load(path: &Path, session: &Arc<Session>) -> Result<Dataset> {
     let builder = DatasetBuilder::from_uri(uri(path)?).with_session(Arc::clone(session));
-    builder.load().await.at("open", path)
+    match builder.load().await {
+        Err(lance::Error::DatasetNotFound { .. }) => {
+            Err(StoreError::NotATable { path: path.to_owned() })
+        }
+        _ if !path.is_dir() => Err(StoreError::NotATable { path: path.to_owned() }),
+        loaded => loaded.at("open", path),
+    }
 }
 
 /// A dataset made aside. Dropped unpublished, it is deleted.
@@ -295,8 +301,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = Store::open(dir.path()).await.unwrap_err();
         assert!(error.to_string().contains("`curate run` creates it"), "{error}");
-        let table = Table::new().await;
         fs::create_dir(dir.path().join("units.lance")).unwrap();
+        let place = dir.path().join("clips.lance");
+        for is_file in [true, false] {
+            if is_file {
+                fs::write(&place, "").unwrap();
+            } else {
+                fs::remove_file(&place).unwrap();
+                fs::create_dir(&place).unwrap();
+            }
+            let error = Store::open(dir.path()).await.unwrap_err();
+            assert!(matches!(&error, StoreError::NotATable { path } if *path == place), "{error}");
+        }
+        let table = Table::new().await;
         let mut clips =
             load(&table.store.layout().clips(), &session(METADATA_CACHE_BYTES)).await.unwrap();
         clips.update_metadata([("curate.schema_version", "999")]).await.unwrap();
