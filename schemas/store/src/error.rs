@@ -262,10 +262,16 @@ pub fn remedy(kind: io::ErrorKind) -> &'static str {
 
 /// The kind of the error of the file system that an error goes back to.
 fn kind_of(error: &(dyn std::error::Error + 'static)) -> io::ErrorKind {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut kinds =
-        causes.filter_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind));
-    kinds.find(|kind| *kind != io::ErrorKind::Other).unwrap_or(io::ErrorKind::Other)
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        cause = match error.downcast_ref::<io::Error>() {
+            Some(error) if error.kind() != io::ErrorKind::Other => return error.kind(),
+            // What such an error holds is not its source, whose turn would come next.
+            Some(error) => error.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        };
+    }
+    io::ErrorKind::Other
 }
 
 // Every call returns it, so it must not grow unnoticed.
