@@ -15,6 +15,9 @@ use curate_pipeline::{BuildContext, Emit, FrameNeed, Reading, Unit, UnitError};
 /// How many frames are decoded between two reports of progress.
 const PROGRESS_EVERY: u64 = 32;
 
+/// Ordinary pictures are read whatever `[run]` says: 44 million pixels.
+const LEAST_PICTURE_BYTES: u64 = 256 << 20;
+
 /// How units are decoded.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -22,6 +25,8 @@ pub(crate) struct Reader {
     pub(crate) need: FrameNeed,
     /// Bytes that the frames of one clip may take.
     pub(crate) memory: u64,
+    /// Bytes that decoding a still picture may take.
+    picture_bytes: u64,
     access: Access,
     /// For one unit in all.
     patience: Duration,
@@ -132,6 +137,8 @@ impl Reader {
         Self {
             need: context.need,
             memory: context.run.in_flight(),
+            picture_bytes: (context.run.in_flight() / context.run.workers.max(1) as u64)
+                .max(LEAST_PICTURE_BYTES),
             patience: Duration::from_secs_f64(context.run.unit_timeout_seconds),
             access: access(context, None),
         }
@@ -147,6 +154,7 @@ impl Reader {
             interlaced: interlaced(unit.source.reading),
             segment,
             motion_vectors: self.need.vectors.is_some(),
+            picture_bytes: Some(self.picture_bytes),
         }
     }
 

@@ -21,7 +21,7 @@ use curate_schemas::{Span, TimeBase};
 use ffmpeg_next::ffi;
 
 use crate::{
-    Access, MediaError, SourceKind,
+    Access, MediaError,
     input::{Input, Read},
     mp4,
     mux::{self, Like, Placed, Plan},
@@ -83,10 +83,11 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     if webp::is_animated(path) {
         return Err(MediaError::mux("an animated WebP cannot be copied: use form = \"transcode\""));
     }
-    let (mut input, info) = probe::open(path, access)?;
-    if info.kind == SourceKind::Image {
+    let header = Input::open_header(path, access)?;
+    if header.is_still() {
         return copy_image(path);
     }
+    let (mut input, info) = probe::look(header, access)?;
     let base = info.video.time_base;
     if span.time_base != base {
         let other = span.time_base;

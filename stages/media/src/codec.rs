@@ -12,7 +12,7 @@ use crate::{
     DecodeOptions, MediaError,
     error::describe,
     frame::AvFrame,
-    input::{Input, MOST_PIXELS},
+    input::Input,
     log::Tap,
     packet::Packet,
     probe::{codec_name, find_decoder},
@@ -61,7 +61,7 @@ impl Codec {
             (*context).opaque = codec.tap.token();
             (*context).pkt_timebase = input.stream(stream).time_base;
             (*context).framerate = input.stream(stream).avg_frame_rate;
-            (*context).max_pixels = MOST_PIXELS;
+            (*context).max_pixels = options.most_pixels_aligned();
             (*context).thread_count = thread_count(options.threads);
             if options.motion_vectors {
                 (*context).export_side_data |= ffi::AV_CODEC_EXPORT_DATA_MVS as c_int;
@@ -106,6 +106,11 @@ impl Codec {
     pub(crate) fn shows_hidden(&self) -> bool {
         // SAFETY: an open decoder.
         unsafe { (*self.context).codec_id == ffi::AVCodecID::AV_CODEC_ID_AV1 }
+    }
+
+    /// Width and height that it refused to decode, with an `x` between them.
+    pub(crate) fn refused_size(&self) -> Option<String> {
+        self.tap.refused_size()
     }
 
     /// How many error lines it logged.

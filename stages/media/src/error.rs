@@ -61,6 +61,16 @@ pub enum MediaError {
         /// FFmpeg's name of the matrix.
         matrix: String,
     },
+    /// A picture takes more memory than it may.
+    #[error("{path:?} has pictures of {size}: {advice}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Width and height in pixels, with an `x` between them.
+        size: String,
+        /// What is allowed, and what to do.
+        advice: String,
+    },
     /// The same times come twice, so that a span says nothing of what is in it.
     #[error(
         "after {after_s:.3} s the times of the file start anew: make one recording of it first \
@@ -135,6 +145,7 @@ impl MediaError {
             Self::Interlaced => "interlaced",
             Self::UnsupportedCodec { .. } => "unsupported_codec",
             Self::UnsupportedColors { .. } => "unsupported_colors",
+            Self::TooLarge { .. } => "too_large",
             Self::Times { .. } => "times",
             Self::Decode { .. } => "decode",
             Self::Timeout { .. } => "timeout",

@@ -20,16 +20,14 @@ use curate_schemas::TimeBase;
 use ffmpeg_next::ffi;
 
 use crate::{
-    Access, MediaError,
+    Access, DecodeOptions, MediaError,
     access::Watch,
     error::describe,
     log::{Tap, init},
     packet::Packet,
+    probe::text,
+    still,
 };
-
-/// Pictures of more pixels are refused: a file of some kilobytes can claim to be a picture of many
-/// gigabytes. The largest cameras take 2^27.
-pub(crate) const MOST_PIXELS: i64 = 1 << 28;
 
 /// What a read came to.
 pub(crate) enum Read {
@@ -117,7 +115,13 @@ impl Input {
     /// Opens a file and reads as much of it as FFmpeg needs to know its streams, which may mean
     /// decoding some of it.
     pub(crate) fn open(path: &Path, access: &Access) -> Result<Self, MediaError> {
-        let mut input = Self::open_header(path, access)?;
+        let most = DecodeOptions::default().most_pixels_aligned();
+        Self::open_header(path, access)?.look(most)
+    }
+
+    /// Reads on until FFmpeg knows the streams; what is decoded for it has so many pixels at most.
+    pub(crate) fn look(self, most_pixels: i64) -> Result<Self, MediaError> {
+        let mut input = self;
         // What is said while looking at streams is no fault of the file's.
         let tap = std::mem::replace(&mut input.tap, Tap::new());
         let mut options: Vec<*mut ffi::AVDictionary> = vec![ptr::null_mut(); input.streams()];
@@ -125,8 +129,7 @@ impl Input {
         // and the dictionaries are ours to free.
         let code = unsafe {
             for options in &mut options {
-                let most = MOST_PIXELS;
-                ffi::av_dict_set_int(options, c"max_pixels".as_ptr(), most, 0);
+                ffi::av_dict_set_int(options, c"max_pixels".as_ptr(), most_pixels, 0);
             }
             let code = ffi::avformat_find_stream_info(input.context, options.as_mut_ptr());
             for options in &mut options {
@@ -137,7 +140,7 @@ impl Input {
         input.watch.check()?;
         if input.streams() == 0 {
             let reason = tap.last().unwrap_or_else(|| describe(code.min(0)));
-            return Err(MediaError::Open { path: path.to_owned(), reason });
+            return Err(MediaError::Open { path: input.path.clone(), reason });
         }
         input.tap = tap;
         Ok(input)
@@ -206,6 +209,17 @@ impl Input {
             // SAFETY: a valid stream pointer (see `stream`), and `self` is borrowed mutably.
             unsafe { (**(*self.context).streams.add(index)).discard = discard };
         }
+    }
+
+    /// FFmpeg's name of the container.
+    pub(crate) fn container(&self) -> String {
+        // SAFETY: an open demuxer has a format, and its name is a constant string.
+        text(unsafe { (*self.context().iformat).name }).unwrap_or_default()
+    }
+
+    /// Whether the file is a still picture, as the container says.
+    pub(crate) fn is_still(&self) -> bool {
+        still::is_still(&self.container(), &self.path)
     }
 
     /// Whether times may begin anew within a file of this container.

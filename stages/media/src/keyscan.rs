@@ -83,11 +83,11 @@ impl KeyScan {
     /// # Errors
     /// Those of [`Decoder::open`](crate::Decoder::open).
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
-        let (mut input, info) = probe::open(path, &options.access)?;
-        let one = DecodeOptions { threads: 1, ..options.clone() };
-        info.video.check_colors()?;
+        let (mut input, info) = probe::open_to_decode(path, options)?;
+        let whole = options.limits(info.kind);
+        let one = DecodeOptions { threads: 1, ..whole.clone() };
         let keys = Codec::open(&input, info.video.index, &one)?;
-        let whole = Codec::open(&input, info.video.index, options)?;
+        let whole = Codec::open(&input, info.video.index, &whole)?;
         let segment = options.segment.unwrap_or_default();
         input.complete_times();
         let next_key = match segment.start {

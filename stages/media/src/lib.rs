@@ -65,6 +65,7 @@ mod shrink;
 mod small;
 mod still;
 mod stream;
+mod tail;
 mod tone;
 mod transcode;
 mod vectors;

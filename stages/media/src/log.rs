@@ -77,6 +77,8 @@ pub fn keep_memory() {
 struct Lines {
     count: u64,
     last: Option<String>,
+    /// Width and height that were refused.
+    refused_size: Option<String>,
 }
 
 static TAPS: Mutex<BTreeMap<usize, Arc<Mutex<Lines>>>> = Mutex::new(BTreeMap::new());
@@ -109,6 +111,11 @@ impl Tap {
     /// How many error lines came so far.
     pub(crate) fn count(&self) -> u64 {
         lock(&self.lines).count
+    }
+
+    /// Width and height that were refused last, with an `x` between them.
+    pub(crate) fn refused_size(&self) -> Option<String> {
+        lock(&self.lines).refused_size.clone()
     }
 
     /// The newest error line.
@@ -185,7 +192,11 @@ unsafe fn owner(context: *mut c_void) -> usize {
             return 0;
         }
         let name = CStr::from_ptr((*class).class_name);
-        if name == c"AVFormatContext" {
+        let parent = usize::try_from((*class).parent_log_context_offset).unwrap_or(0);
+        if name == c"IMGUTILS" && parent > 0 {
+            // What checks sizes speaks for the decoder.
+            owner(context.byte_add(parent).cast::<*mut c_void>().read())
+        } else if name == c"AVFormatContext" {
             (*context.cast::<ffi::AVFormatContext>()).opaque.addr()
         } else if name == c"AVCodecContext" {
             (*context.cast::<ffi::AVCodecContext>()).opaque.addr()
@@ -198,6 +209,11 @@ unsafe fn owner(context: *mut c_void) -> usize {
 fn keep(id: usize, line: &str) {
     let Some(lines) = lock(&TAPS).get(&id).map(Arc::clone) else { return };
     let mut lines = lock(&lines);
+    // Of what checks sizes; whoever called it complains for itself.
+    if let Some(size) = line.strip_prefix("Picture size ") {
+        lines.refused_size = size.split(' ').next().map(str::to_owned);
+        return;
+    }
     lines.count += 1;
     lines.last = Some(line.to_owned());
 }

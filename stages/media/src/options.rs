@@ -1,6 +1,8 @@
 //! What a decoder is asked and what it answers beside frames: plain data.
 
-use crate::Access;
+use std::path::Path;
+
+use crate::{Access, MediaError, SourceKind};
 
 /// A stretch of a stream that can be decoded on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,69 @@ pub struct DecodeOptions {
     pub segment: Option<Segment>,
     /// Whether frames carry the codec's motion vectors.
     pub motion_vectors: bool,
+    /// Bytes that decoding a still picture or an animated WebP may take; `None`: what 2^28 pixels take.
+    pub picture_bytes: Option<u64>,
+}
+
+/// Pictures of more pixels are refused: a file of some kilobytes can claim to be a picture of many
+/// gigabytes. The largest cameras take 2^27.
+const MOST_PIXELS: i64 = 1 << 28;
+/// What a pixel takes while a picture is decoded: three samples, and as much for what the decoder keeps
+/// beside them (progressive JPEG its coefficients, PNG and WebP a copy).
+const PIXEL_BYTES: u64 = 6;
+
+impl DecodeOptions {
+    /// The same for a file of this kind: videos have no such limit.
+    pub(crate) fn limits(&self, kind: SourceKind) -> Self {
+        let picture_bytes = self.picture_bytes.filter(|_| kind == SourceKind::Image);
+        Self { picture_bytes, ..self.clone() }
+    }
+
+    /// The most pixels that a still picture may have.
+    pub(crate) fn most_pixels(&self) -> i64 {
+        let most = self.picture_bytes.map(|bytes| (bytes / PIXEL_BYTES).cast_signed());
+        most.map_or(MOST_PIXELS, |most| most.clamp(1, MOST_PIXELS))
+    }
+
+    /// The same as FFmpeg counts them: with rows of whole 64 pixels, of which there are 2^16 at most.
+    pub(crate) fn most_pixels_aligned(&self) -> i64 {
+        self.most_pixels() + (64 << 16)
+    }
+
+    /// Refuses a picture of so many bytes once decoded.
+    pub(crate) fn check_picture(
+        &self,
+        path: &Path,
+        size: (u32, u32),
+        bytes: u64,
+    ) -> Result<(), MediaError> {
+        let pixels = i64::from(size.0) * i64::from(size.1);
+        let is_fine = self.picture_bytes.is_none_or(|most| 2 * bytes <= most);
+        if is_fine && pixels <= self.most_pixels() {
+            return Ok(());
+        }
+        Err(self.too_large(path, format!("{}x{}", size.0, size.1), 2 * bytes))
+    }
+
+    /// The refusal of a picture of this size (`WIDTHxHEIGHT`), which takes so many bytes at least.
+    pub(crate) fn too_large(&self, path: &Path, size: String, bytes: u64) -> MediaError {
+        let pixels = size.split('x').filter_map(|side| side.parse::<i64>().ok()).product::<i64>();
+        let most = self.picture_bytes.filter(|_| pixels <= MOST_PIXELS);
+        let advice = match most {
+            None => format!("pictures of more than {MOST_PIXELS} pixels are not read"),
+            Some(most) => {
+                let bytes = bytes.max(pixels.unsigned_abs() * PIXEL_BYTES);
+                format!(
+                    "it takes {} MiB to decode, and may take {}: raise [run] memory {:.1} times, or lower \
+                     [run] workers",
+                    bytes.div_ceil(1 << 20),
+                    most >> 20,
+                    (bytes as f64 / most.max(1) as f64 * 10.0).ceil() / 10.0,
+                )
+            }
+        };
+        MediaError::TooLarge { path: path.to_owned(), size, advice }
+    }
 }
 
 /// What decoding came to so far.

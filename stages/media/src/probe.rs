@@ -12,7 +12,9 @@ use std::{
 use curate_schemas::{TimeBase, rescale};
 use ffmpeg_next::ffi;
 
-use crate::{Access, MediaError, Orientation, PixelAspect, color, input::Input, still, webp};
+use crate::{
+    Access, DecodeOptions, MediaError, Orientation, PixelAspect, color, input::Input, still, webp,
+};
 
 /// What kind of thing a file holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -122,8 +124,52 @@ pub fn probe(path: &Path, access: &Access) -> Result<SourceInfo, MediaError> {
 
 /// Opens a file with its video stream selected.
 pub(crate) fn open(path: &Path, access: &Access) -> Result<(Input, SourceInfo), MediaError> {
-    let mut input = Input::open(path, access)?;
-    let index = match access.track {
+    select(Input::open(path, access)?, access)
+}
+
+/// Opens a file for decoding: refuses still pictures that are too large before they are decoded, and
+/// what would be decoded to something else.
+pub(crate) fn open_to_decode(
+    path: &Path,
+    options: &DecodeOptions,
+) -> Result<(Input, SourceInfo), MediaError> {
+    let header = Input::open_header(path, &options.access)?;
+    let is_still = header.is_still();
+    let limits = if is_still { options.clone() } else { DecodeOptions::default() };
+    let (input, info) = select(header.look(limits.most_pixels_aligned())?, &options.access)?;
+    let video = &info.video;
+    video.check_colors()?;
+    if video.codec == "tiff" {
+        still::refuse_jpeg_in_tiff(path)?;
+    }
+    if is_still && video.width > 0 {
+        let size = (video.width, video.height);
+        limits.check_picture(path, size, decoded_bytes(input.parameters(video.index)))?;
+    }
+    Ok((input, info))
+}
+
+/// Bytes of a decoded picture.
+fn decoded_bytes(parameters: &ffi::AVCodecParameters) -> u64 {
+    let format = color::pixel_format(parameters.format);
+    // SAFETY: lookups in FFmpeg's constant table.
+    let bits = format.and_then(|format| unsafe {
+        let about = ffi::av_pix_fmt_desc_get(format);
+        (!about.is_null()).then(|| ffi::av_get_bits_per_pixel(about))
+    });
+    let pixels = i64::from(parameters.width) * i64::from(parameters.height);
+    pixels.unsigned_abs() * u64::from(bits.unwrap_or(0).unsigned_abs()) / 8
+}
+
+/// Goes on with a file of which only the header was read.
+pub(crate) fn look(header: Input, access: &Access) -> Result<(Input, SourceInfo), MediaError> {
+    select(header.look(DecodeOptions::default().most_pixels_aligned())?, access)
+}
+
+fn select(mut input: Input, access: &Access) -> Result<(Input, SourceInfo), MediaError> {
+    let path = input.path();
+    // A picture has no tracks.
+    let index = match access.track.filter(|_| !input.is_still()) {
         None => best(&input),
         Some(track) => {
             let tracks: Vec<usize> = tracks(&input).collect();
@@ -135,7 +181,7 @@ pub(crate) fn open(path: &Path, access: &Access) -> Result<(Input, SourceInfo), 
             found
         }
     };
-    let index = index.ok_or_else(|| MediaError::NoVideo { path: path.to_owned() })?;
+    let index = index.ok_or_else(|| MediaError::NoVideo { path: input.path().to_owned() })?;
     let info = describe(&input, index);
     input.select(index);
     Ok((input, info))
@@ -189,9 +235,8 @@ fn describe(input: &Input, index: usize) -> SourceInfo {
     let file_duration = known(context.duration).filter(|ticks| *ticks > 0);
     let width = u32::try_from(parameters.width).unwrap_or(0);
     let height = u32::try_from(parameters.height).unwrap_or(0);
-    // SAFETY: an open demuxer has a format, and its name is a constant string.
-    let container = text(unsafe { (*context.iformat).name }).unwrap_or_default();
-    let is_still = still::is_still(&container);
+    let container = input.container();
+    let is_still = input.is_still();
     let orientation = if is_still { still::orientation(input.path()) } else { orientation(stream) };
     let pixel_aspect = PixelAspect::of(stream, parameters);
     let shown = pixel_aspect.shown(width);

@@ -37,9 +37,11 @@ pub fn segments(
     }
     // Most files are short and say so in their first bytes; looking at their streams as well would
     // take as long as decoding a second of them.
-    if Input::open_header(path, access)?.states_at_most(max_length) {
+    let header = Input::open_header(path, access)?;
+    if header.is_still() || header.states_at_most(max_length) {
         return Ok(whole);
     }
+    drop(header);
     let (mut input, info) = probe::open(path, access)?;
     let video = &info.video;
     let step = video.time_base.ticks(max_length.as_secs_f64()).max(1);

@@ -5,11 +5,29 @@
 
 use std::{fs::File, io::BufReader, path::Path};
 
-use crate::Orientation;
+use crate::{MediaError, Orientation, tail};
 
-/// Whether FFmpeg's name of a container is that of a single picture.
-pub(crate) fn is_still(container: &str) -> bool {
-    container.ends_with("_pipe") || container == "image2"
+/// Whether a file is a single picture: by FFmpeg's name of its container, or as a GIF of one frame.
+pub(crate) fn is_still(container: &str, path: &Path) -> bool {
+    container.ends_with("_pipe")
+        || container == "image2"
+        || container == "gif" && tail::is_single_gif(path)
+}
+
+/// Refuses TIFF with JPEG inside, which FFmpeg decodes to black (but where it is a raw picture of a
+/// camera, which is another codec by its name).
+pub(crate) fn refuse_jpeg_in_tiff(path: &Path) -> Result<(), MediaError> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let exif = exif::Reader::new().read_from_container(&mut BufReader::new(file));
+    let compression = exif.ok().and_then(|exif| {
+        let field = exif.get_field(exif::Tag::Compression, exif::In::PRIMARY)?;
+        field.value.get_uint(0)
+    });
+    // TIFF 6.0, section 22, and its technical note 2.
+    match compression {
+        Some(6 | 7) => Err(MediaError::UnsupportedCodec { codec: "jpeg in tiff".to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// How the picture is turned for showing, as its EXIF says; upright if it says nothing.

@@ -17,13 +17,13 @@ use std::{collections::BTreeSet, path::Path};
 use ffmpeg_next::ffi;
 
 use crate::{
-    DecodeOptions, Frame, MediaError, Segment, SourceInfo, Stats,
+    DecodeOptions, Frame, MediaError, Segment, SourceInfo, SourceKind, Stats,
     codec::{Codec, Received},
     error::describe,
     frame::AvFrame,
     input::{Input, Read},
     packet::Packet,
-    probe,
+    probe, tail,
 };
 
 /// Times that go back by no more seconds are inexact; beyond that another recording begins.
@@ -53,6 +53,8 @@ pub(crate) struct Stream {
     /// The key packet that a seek ended on.
     pending: Option<Packet>,
     segment: Segment,
+    /// How it was asked for.
+    limits: DecodeOptions,
     state: State,
     stats: Stats,
     /// Demuxer complaints from opening the file, which is none of reading's business.
@@ -77,9 +79,9 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Self, MediaError> {
-        let (mut input, info) = probe::open(path, &options.access)?;
-        info.video.check_colors()?;
-        let codec = Codec::open(&input, info.video.index, options)?;
+        let (mut input, info) = probe::open_to_decode(path, options)?;
+        let limits = options.limits(info.kind);
+        let codec = Codec::open(&input, info.video.index, &limits)?;
         let segment = options.segment.unwrap_or_default();
         let mut pending = match segment.start {
             Some(start) => input.seek_to(start)?,
@@ -103,6 +105,7 @@ impl Stream {
             packet: Packet::new()?,
             pending,
             segment,
+            limits,
             state: State::Read,
             stats: Stats::default(),
             usual_duration,
@@ -154,7 +157,11 @@ impl Stream {
         } else {
             match self.input.read(&mut self.packet)? {
                 Read::Packet => {}
-                Read::End => return self.end_of_input(None),
+                Read::End => {
+                    let is_cut = tail::is_cut_off(self.input.path(), &self.info.container);
+                    let reason = is_cut.then(|| "the file was cut off".to_owned());
+                    return self.end_of_input(reason);
+                }
                 Read::Failed(reason) => return self.end_of_input(Some(reason)),
             }
         }
@@ -176,7 +183,7 @@ impl Stream {
                 self.packets += 1;
                 self.state = State::Receive;
             }
-            Err(reason) => self.count_error(reason),
+            Err(reason) => self.fail(reason)?,
         }
         Ok(())
     }
@@ -239,18 +246,18 @@ impl Stream {
             Received::Frame(frame) => self.place(frame),
             Received::NotYet => {
                 if self.state == State::Drain {
-                    self.finish();
+                    self.finish()?;
                 } else {
                     self.state = State::Read;
                 }
                 Ok(None)
             }
             Received::End => {
-                self.finish();
+                self.finish()?;
                 Ok(None)
             }
             Received::Failed(reason) => {
-                self.count_error(reason);
+                self.fail(reason)?;
                 if self.state == State::Receive {
                     self.state = State::Read;
                 }
@@ -288,7 +295,7 @@ impl Stream {
             self.stats.skipped += 1;
             // The packets did not tell.
             if self.shows_late {
-                self.finish();
+                self.finish()?;
             }
             return Ok(None);
         }
@@ -303,12 +310,25 @@ impl Stream {
 
     /// Frame threads keep the failures of the last packets to themselves; a complaint and a missing
     /// frame give them away.
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Result<(), MediaError> {
         self.state = State::Done;
         let frames = self.stats.frames + self.stats.skipped;
-        if self.stats.errors == 0 && self.codec.complaints() > 0 && frames < self.packets {
-            self.count_error(describe(ffi::AVERROR_INVALIDDATA));
+        let complained = self.codec.complaints() > 0 || self.codec.refused_size().is_some();
+        if self.stats.errors == 0 && complained && frames < self.packets {
+            self.fail(describe(ffi::AVERROR_INVALIDDATA))?;
         }
+        Ok(())
+    }
+
+    /// Counts what the decoder refused; of a still picture there is nothing else to decode.
+    fn fail(&mut self, reason: String) -> Result<(), MediaError> {
+        if self.info.kind == SourceKind::Image
+            && let Some(size) = self.codec.refused_size()
+        {
+            return Err(self.limits.too_large(self.input.path(), size, 0));
+        }
+        self.count_error(reason);
+        Ok(())
     }
 
     fn count_error(&mut self, reason: String) {

@@ -10,9 +10,10 @@ use curate_schemas::Span;
 
 use crate::{
     Access, ClipForm, CopiedClip, DecodeOptions, Decoder, Encoding, Interlaced, MediaError,
-    Segment, SourceKind,
+    Segment,
     clip::{copy_image, in_one_file},
     encode::Encoder,
+    input::Input,
     mux::Like,
     packet::Packet,
     probe,
@@ -41,10 +42,10 @@ pub fn transcode_clip(
         segment: Some(segment),
         ..DecodeOptions::default()
     };
-    let mut decoder = Decoder::open(path, &options)?;
-    if decoder.info().kind == SourceKind::Image {
+    if !is_animated(path) && Input::open_header(path, access)?.is_still() {
         return copy_image(path);
     }
+    let mut decoder = Decoder::open(path, &options)?;
     let base = decoder.time_base();
     if span.time_base != base {
         let other = span.time_base;

@@ -75,6 +75,8 @@ impl Animation {
         let (width, height) = decoder.dimensions();
         let bytes =
             decoder.output_buffer_size().ok_or_else(|| refuse(DecodingError::ImageTooLarge))?;
+        // The canvas, a copy of it, and a frame.
+        options.check_picture(path, (width, height), bytes as u64 * 3 / 2)?;
         let duration_ms = decoder.loop_duration();
         let frames = u64::from(decoder.num_frames());
         let seconds = duration_ms as f64 / 1000.0;

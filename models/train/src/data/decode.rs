@@ -96,7 +96,7 @@ pub(crate) fn decode(
         access,
         interlaced: Interlaced::Deinterlace,
         segment: None,
-        motion_vectors: false,
+        ..DecodeOptions::default()
     };
     let mut decoder = Decoder::open(file.path(), &options)?;
     let mut converter = Converter::new(PixelFormat::Rgb8);

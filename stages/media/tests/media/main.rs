@@ -17,5 +17,6 @@ mod limits;
 mod parts;
 mod pictures;
 mod sources;
+mod stills;
 mod support;
 mod transcode;
