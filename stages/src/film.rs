@@ -8,14 +8,16 @@ use std::{
 };
 
 use curate_media::{
-    Access, DecodeOptions, Decoder, Frame, Interlaced, MediaError, Segment, SourceInfo, Stats,
+    Access, DecodeOptions, Decoder, Frame, Interlaced, MediaError, PICTURES_IN_MEMORY, Segment,
+    SourceInfo, Stats,
 };
 use curate_pipeline::{BuildContext, Emit, FrameNeed, Reading, Unit, UnitError};
 
 /// How many frames are decoded between two reports of progress.
 const PROGRESS_EVERY: u64 = 32;
 
-/// Ordinary pictures are read whatever `[run]` says: 44 million pixels.
+/// Ordinary pictures are read whatever `[run]` says: 44 million pixels. Beyond that an eighth of its
+/// memory decides and not its workers, whose number is to change nothing in the table.
 const LEAST_PICTURE_BYTES: u64 = 256 << 20;
 
 /// How units are decoded.
@@ -137,8 +139,7 @@ impl Reader {
         Self {
             need: context.need,
             memory: context.run.in_flight(),
-            picture_bytes: (context.run.in_flight() / context.run.workers.max(1) as u64)
-                .max(LEAST_PICTURE_BYTES),
+            picture_bytes: (context.run.memory / PICTURES_IN_MEMORY).max(LEAST_PICTURE_BYTES),
             patience: Duration::from_secs_f64(context.run.unit_timeout_seconds),
             access: access(context, None),
         }

@@ -93,7 +93,7 @@ pub use self::{
     keyscan::{Group, KeyScan},
     likeness::{correlation, luma_histogram, perceptual_hash},
     log::{init, keep_memory},
-    options::{DecodeOptions, Interlaced, Segment, Stats},
+    options::{DecodeOptions, Interlaced, PICTURES_IN_MEMORY, Segment, Stats},
     orientation::Orientation,
     picture::{Filter, Picture, PixelFormat, Size, decode_jpeg, encode_jpeg, resize},
     png::encode_png,

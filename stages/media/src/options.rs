@@ -39,13 +39,16 @@ pub struct DecodeOptions {
     pub segment: Option<Segment>,
     /// Whether frames carry the codec's motion vectors.
     pub motion_vectors: bool,
-    /// Bytes that decoding a still picture or an animated WebP may take; `None`: what 2^28 pixels take.
+    /// Bytes that decoding a still picture or an animated WebP may take (a run's memory by
+    /// [`PICTURES_IN_MEMORY`]); `None`: what 2^28 pixels take.
     pub picture_bytes: Option<u64>,
 }
 
 /// Pictures of more pixels are refused: a file of some kilobytes can claim to be a picture of many
 /// gigabytes. The largest cameras take 2^27.
 const MOST_PIXELS: i64 = 1 << 28;
+/// So many still pictures at their largest fit into a run's memory.
+pub const PICTURES_IN_MEMORY: u64 = 8;
 /// What a pixel takes while a picture is decoded: three samples, and as much for what the decoder keeps
 /// beside them (progressive JPEG its coefficients, PNG and WebP a copy).
 const PIXEL_BYTES: u64 = 6;
@@ -92,11 +95,10 @@ impl DecodeOptions {
             Some(most) => {
                 let bytes = bytes.max(pixels.unsigned_abs() * PIXEL_BYTES);
                 format!(
-                    "it takes {} MiB to decode, and may take {}: raise [run] memory {:.1} times, or lower \
-                     [run] workers",
+                    "it takes {} MiB to decode, and may take {}: write [run] memory = \"{}GiB\"",
                     bytes.div_ceil(1 << 20),
                     most >> 20,
-                    (bytes as f64 / most.max(1) as f64 * 10.0).ceil() / 10.0,
+                    (bytes * PICTURES_IN_MEMORY).div_ceil(1 << 30),
                 )
             }
         };
