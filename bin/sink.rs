@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use curate_pipeline::{RunConfig, RunError, Sink, UnitResult};
+use curate_pipeline::{RunConfig, RunError, Sink, UnitResult, UnitStatus};
 use curate_schemas::{Clip, Column, UnitId, UnitRow, columns as c};
 use curate_store::{Former, Lease, Outcome, Receipt, StoreError, remedy};
 use tokio::runtime::Handle;
@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 pub(crate) use self::tidy::tidy;
 use crate::{
     opening::{NoTable, Table},
+    progress::say,
     units::Replaced,
 };
 
@@ -251,6 +252,22 @@ impl TableSink<'_> {
 
 impl Sink for TableSink<'_> {
     fn clip(&mut self, ticket: u64, clip: Clip) -> Result<(), RunError> {
+
+    /// Whether a unit was tried again in vain while it has clips: these are worth more than the
+    /// knowledge that the file could not be read this time. Says so.
+    fn is_in_vain(&self, result: &UnitResult) -> bool {
+        if !matches!(result.status, UnitStatus::Failed | UnitStatus::Quarantined) {
+            return false;
+        }
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(clips) = replaced.clips.get(&result.unit.id) else { return false };
+        let reason = result.error.as_ref().map_or_else(String::new, ToString::to_string);
+        say(&format!(
+            "unit {}: trying again failed ({reason}); its {clips} clips stay as they were",
+            result.unit.id
+        ));
+        true
+    }
         let folder = self.lease.dir().spool();
         self.open.entry(ticket).or_default().push(&folder, ticket, clip)
     }
@@ -261,6 +278,9 @@ impl Sink for TableSink<'_> {
         let spooled = Arc::new(spooled);
         self.ready.push(Arc::new(Ready { id: result.unit.id.clone(), row, spooled }));
         Ok(())
+        if self.is_in_vain(result) {
+            return Ok(());
+        }
     }
 
     fn discard(&mut self, ticket: u64) {

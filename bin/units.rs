@@ -100,16 +100,20 @@ impl<'a> Units<'a> {
 
     /// Counts a unit of so many bytes that is done; `false` when it is to be worked on.
     fn count_done(&self, unit: &UnitId, bytes: u64) -> bool {
-        let Some(is_bad) = self.known.done.units.get(unit).copied() else { return false };
-        if is_bad && self.known.retry {
+        let Some(state) = self.known.done.units.get(unit).copied() else { return false };
+        if state.is_bad && self.known.retry {
             let runs = self.known.done.writers.get(unit).cloned().unwrap_or_default();
-            self.replaced().with.entry(unit.clone()).or_default().runs.extend(runs);
+            let mut going = self.replaced();
+            going.with.entry(unit.clone()).or_default().runs.extend(runs);
+            if state.clips > 0 {
+                going.clips.insert(unit.clone(), state.clips);
+            }
             return false;
         }
         self.progress.skip(bytes);
         let mut listed = self.listed();
         listed.done += 1;
-        listed.done_badly += u64::from(is_bad);
+        listed.done_badly += u64::from(state.is_bad);
         true
     }
 

@@ -5,6 +5,14 @@ use std::time::Instant;
 use crate::util::{Folder, curate, scenes_of, start};
 use curate_testing::{make, rounds};
 
+/// A video of which so many tenths are there.
+fn cut_off(folder: &Folder, name: &str, tenths: usize) {
+    let codec = "-c:v libx264 -preset veryfast -g 50 -bf 2 -movflags +faststart";
+    let path = make(&folder.path("videos"), name, &scenes_of(&[4, 3, 5], codec));
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 10 * tenths]).unwrap();
+}
+
 /// Runs that do bad units again are killed at many moments: the table is whole at every one of them, with
 /// all rows that it had, and in the end what it is when nobody kills.
 #[test]
@@ -13,12 +21,8 @@ fn kills_of_a_retry_lose_no_row() {
     let folder = Folder::new();
     folder.video("whole.mp4", &[4]);
     std::fs::write(folder.path("videos/none.mp4"), "this is no video").unwrap();
-    let line =
-        scenes_of(&[4, 3, 5], "-c:v libx264 -preset veryfast -g 50 -bf 2 -movflags +faststart");
     for index in 0..3 {
-        let path = make(&folder.path("videos"), &format!("{index}.mp4"), &line);
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 10 * (7 + index)]).unwrap();
+        cut_off(&folder, &format!("{index}.mp4"), 7 + index);
     }
     let recipe = folder.recipe("p.toml", "out", "commit_units = 1");
     assert_eq!(curate(&["run", &recipe]).code, Some(3));
@@ -72,4 +76,40 @@ fn what_could_not_be_read_once_leaves_no_row_behind() {
         assert_eq!(said.code, Some(0), "{}", said.err);
         assert_eq!(states(), "status,clips\nok,1\n");
     }
+}
+
+/// A unit that is tried again and comes to nothing keeps the clips that it had.
+#[test]
+fn trying_again_in_vain_takes_no_clip_away() {
+    let folder = Folder::new();
+    cut_off(&folder, "a.mp4", 8);
+    std::fs::write(folder.path("videos/none.mp4"), "this is no video").unwrap();
+    let recipe = folder.recipe("p.toml", "out", "");
+    assert_eq!(curate(&["run", &recipe]).code, Some(3));
+    let partial = || {
+        let clips = "select clip_id, status, run_id from clips order by clip_id";
+        let units = "select unit_id, clips, kept, run_id from units where status = 'partial'";
+        (folder.rows("out", clips), folder.rows("out", units))
+    };
+    let (rows, before) = (folder.canonical("out"), partial());
+    assert_eq!(before.1.lines().count(), 2, "{}", before.1);
+    assert!(before.0.lines().count() > 1, "{}", before.0);
+
+    folder.recipe("p.toml", "out", "unit_timeout_seconds = 0.000001");
+    let said = curate(&["run", &recipe, "--retry", "failed"]);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    let told = said.err.lines().filter(|line| line.contains(": trying again failed (timeout: "));
+    let told: Vec<&str> = told.collect();
+    assert!(
+        matches!(told[..], [line] if line.ends_with(" clips stay as they were")),
+        "{}",
+        said.err
+    );
+    assert_eq!(partial(), before);
+    assert_eq!(folder.canonical("out"), rows);
+
+    folder.recipe("p.toml", "out", "");
+    assert_eq!(curate(&["run", &recipe, "--retry", "failed"]).code, Some(3));
+    assert_ne!(partial(), before, "they are replaced by what another attempt brings");
+    assert_eq!(folder.canonical("out"), rows);
 }

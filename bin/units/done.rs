@@ -9,11 +9,18 @@ use curate_schemas::{Micros, SourceId, UnitId};
 use curate_stages::sources::Source;
 use curate_store::{Former, LedgerEntry};
 
+/// What the ledger says of a unit that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) is_bad: bool,
+    /// Clips that were cut out of it.
+    pub(super) clips: i32,
+}
+
 /// What is done already.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
-    /// Whether each unit is bad.
-    pub(super) units: HashMap<UnitId, bool>,
+    pub(super) units: HashMap<UnitId, State>,
     /// By source: units done, units in the source (0: not known).
     pub(super) sources: HashMap<String, (i32, i32)>,
     /// By place: size and age when it was read.
@@ -29,7 +36,8 @@ impl Done {
             let source = done.sources.entry(entry.unit_id.source().to_string()).or_default();
             source.0 += 1;
             source.1 = source.1.max(entry.units_in_source);
-            done.units.insert(entry.unit_id.clone(), entry.is_bad());
+            let state = State { is_bad: entry.is_bad(), clips: entry.clips };
+            done.units.insert(entry.unit_id.clone(), state);
             if entry.is_bad() {
                 let writers = done.writers.entry(entry.unit_id.clone()).or_default();
                 writers.insert(entry.run_id.clone());
@@ -46,13 +54,13 @@ impl Done {
     /// the ledger as it is.
     pub(crate) fn mark_bad(&mut self, units: impl IntoIterator<Item = UnitId>) {
         for unit in units {
-            self.units.entry(unit).and_modify(|is_bad| *is_bad = true);
+            self.units.entry(unit).and_modify(|state| state.is_bad = true);
         }
     }
 
     /// The units that are bad.
     pub(crate) fn bad_units(&self) -> Vec<UnitId> {
-        let bad = self.units.iter().filter(|(_, is_bad)| **is_bad);
+        let bad = self.units.iter().filter(|(_, state)| state.is_bad);
         bad.map(|(unit, _)| unit.clone()).collect()
     }
 
@@ -80,6 +88,8 @@ impl Done {
 pub(crate) struct Going {
     /// In the commit that brings the new rows of a unit.
     pub(crate) with: HashMap<UnitId, Former>,
+    /// Clips of those units, where they have some. A new attempt that fails does not take their place.
+    pub(crate) clips: HashMap<UnitId, i32>,
     /// At any time: what stood for sources whose units are all done.
     pub(crate) alone: Vec<Former>,
 }
@@ -106,9 +116,9 @@ mod tests {
         let id = |name: String| UnitId::parse(&format!("{name}/0000")).unwrap();
         let (one, two) = (id("a".repeat(32)), id("b".repeat(32)));
         let mut done = Done::default();
-        done.units.insert(one.clone(), false);
+        done.units.insert(one.clone(), State { is_bad: false, clips: 2 });
         done.mark_bad([one.clone(), two.clone()]);
-        assert_eq!(done.units.get(&one), Some(&true));
+        assert_eq!(done.units.get(&one), Some(&State { is_bad: true, clips: 2 }));
         assert_eq!(done.units.get(&two), None, "a unit that is not done is done anyway");
     }
 }
