@@ -172,8 +172,10 @@ pub(crate) struct TableSink<'a> {
     ready: Vec<Arc<Ready>>,
     /// Whether the table is known to be there.
     is_checked: bool,
-    /// Commits made.
+    /// Commits of clips.
     pub(crate) commits: u64,
+    /// Receipts finished, with clips or without: each leaves a fragment at least in the ledger.
+    pub(crate) finished: u64,
     /// Units that another process had committed first.
     pub(crate) duplicates: u64,
 }
@@ -197,6 +199,7 @@ impl<'a> TableSink<'a> {
             ready: Vec::new(),
             is_checked: false,
             commits: 0,
+            finished: 0,
             duplicates: 0,
         }
     }
@@ -217,12 +220,13 @@ impl<'a> TableSink<'a> {
                 let receipt = Receipt::replacing(self.lease, rows, staged, former)?;
                 store.finish(receipt).await
             })?;
+            self.finished += 1;
+            if self.finished.is_multiple_of(tidy::COMMITS_BETWEEN) {
+                self.runtime.block_on(tidy::tidy_meanwhile(store, self.merging));
+            }
             match outcome {
                 Outcome::Committed { .. } => {
                     self.commits += 1;
-                    if self.commits.is_multiple_of(tidy::COMMITS_BETWEEN) {
-                        self.runtime.block_on(tidy::tidy_meanwhile(store, self.merging));
-                    }
                     break;
                 }
                 Outcome::NoClips => break,
@@ -248,10 +252,6 @@ impl TableSink<'_> {
             |unit: &Arc<Ready>| Some((unit.id.clone(), replaced.with.get(&unit.id)?.clone()));
         units.iter().filter_map(former).collect()
     }
-}
-
-impl Sink for TableSink<'_> {
-    fn clip(&mut self, ticket: u64, clip: Clip) -> Result<(), RunError> {
 
     /// Whether a unit was tried again in vain while it has clips: these are worth more than the
     /// knowledge that the file could not be read this time. Says so.
@@ -268,19 +268,23 @@ impl Sink for TableSink<'_> {
         ));
         true
     }
+}
+
+impl Sink for TableSink<'_> {
+    fn clip(&mut self, ticket: u64, clip: Clip) -> Result<(), RunError> {
         let folder = self.lease.dir().spool();
         self.open.entry(ticket).or_default().push(&folder, ticket, clip)
     }
 
     fn unit(&mut self, ticket: u64, result: &UnitResult, row: UnitRow) -> Result<(), RunError> {
         let mut spooled = self.open.remove(&ticket).unwrap_or_default();
+        if self.is_in_vain(result) {
+            return Ok(());
+        }
         spooled.clips.sort_by_key(|(clip, _)| clip.get(c::START_PTS).copied());
         let spooled = Arc::new(spooled);
         self.ready.push(Arc::new(Ready { id: result.unit.id.clone(), row, spooled }));
         Ok(())
-        if self.is_in_vain(result) {
-            return Ok(());
-        }
     }
 
     fn discard(&mut self, ticket: u64) {

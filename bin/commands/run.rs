@@ -161,7 +161,7 @@ pub(crate) fn execute(
     // What is whole is committed even when the run ended with an error, but not when a person has
     // asked twice to leave.
     let committed = if ran.is_ok() && stop.is_now() { Ok(()) } else { sink.commit() };
-    let (commits, duplicates) = (sink.commits, sink.duplicates);
+    let (commits, finished, duplicates) = (sink.commits, sink.finished, sink.duplicates);
     drop(sink);
     let took_s = started.elapsed().as_secs_f64();
     progress.event(&json!({
@@ -181,9 +181,9 @@ pub(crate) fn execute(
     } else {
         runtime.block_on(copies::settle(&store))?
     };
-    if commits > 0 {
+    if finished > 0 {
         match runtime.block_on(tidy(&store, plan.run.merging())) {
-            Ok(merged) if merged.bytes_rewritten > 0 => say(&format!(
+            Ok(Some(merged)) if merged.bytes_rewritten > 0 => say(&format!(
                 "merged {} fragments into {}, {} bytes written again",
                 merged.fragments_before, merged.fragments_after, merged.bytes_rewritten
             )),

@@ -17,26 +17,21 @@ pub(crate) const COMMITS_BETWEEN: u64 = 64;
 const UNINDEXED_FRAGMENTS: usize = 8;
 
 /// Brings the indices up to date and merges small fragments when there are many, with so many clip
-/// bytes in memory.
-pub(crate) async fn tidy(store: &Store, merging: u64) -> Result<Compacted, StoreError> {
+/// bytes in memory. `None` when another process does it now.
+pub(crate) async fn tidy(store: &Store, merging: u64) -> Result<Option<Compacted>, StoreError> {
+    let Some(_turn) = store.try_merging().await? else { return Ok(None) };
     let compact = CompactOptions { batch_bytes: merging, ..CompactOptions::default() };
     // First, since only fragments that the same indices cover are merged with each other.
     if store.unindexed_fragments().await? >= UNINDEXED_FRAGMENTS {
         store.optimize_indices().await?;
     }
     store.compact_ledger(compact.min_small_fragments).await?;
-    store.compact(&compact).await
+    store.compact(&compact).await.map(Some)
 }
 
-/// As [`tidy`], unless another process does it now. Nothing depends on it, so a failure is only told.
+/// As [`tidy`], while a run goes on. Nothing depends on it, so a failure is only told.
 pub(super) async fn tidy_meanwhile(store: &Store, merging: u64) {
-    let tidied = async {
-        match store.try_merging().await? {
-            Some(_turn) => tidy(store, merging).await.map(drop),
-            None => Ok(()),
-        }
-    };
-    if let Err(error) = tidied.await {
+    if let Err(error) = tidy(store, merging).await {
         tracing::warn!(error = words(&error), "could not merge fragments; the run goes on");
     }
 }
