@@ -48,6 +48,20 @@ fn what_init_writes_is_a_good_recipe() {
 }
 
 #[test]
+fn what_is_in_the_way_of_a_table_is_told_by_check_as_by_run() {
+    let folder = Folder::new();
+    folder.video("a.mp4", &[4]);
+    let recipe = folder.recipe("p.toml", "out", "");
+    std::fs::create_dir(folder.path("out")).unwrap();
+    std::fs::write(folder.path("out/clips.lance"), "no table").unwrap();
+    for command in ["check", "run", "check"] {
+        let said = curate(&[command, &recipe]);
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains("clips.lance` is no table: move it away"), "{}", said.err);
+    }
+}
+
+#[test]
 fn one_video_can_be_tried_without_a_recipe() {
     let folder = Folder::new();
     // Larger than the default recipe's least area.

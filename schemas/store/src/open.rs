@@ -99,11 +99,16 @@ impl Store {
 
     fn load(layout: Layout, cache_bytes: usize) -> Pending<'static, Self> {
         Box::pin(async move {
-            if !layout.clips().exists() || !layout.units().exists() {
-                return Err(StoreError::NotFound { out: layout.out().to_owned() });
+            let missing = || StoreError::NotFound { out: layout.out().to_owned() };
+            if !layout.clips().exists() {
+                return Err(missing());
             }
             let session = session(cache_bytes);
+            // What is in the way is told before what is missing beside it.
             let clips = load(&layout.clips(), &session).await?;
+            if !layout.units().exists() {
+                return Err(missing());
+            }
             let units = load(&layout.units(), &session).await?;
             let store = Self { layout, clips, units };
             match TableMeta::parse(&store.layout.clips(), store.clips.metadata()) {
