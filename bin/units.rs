@@ -150,11 +150,10 @@ impl<'a> Units<'a> {
         let mut attempt = 1;
         loop {
             match segments(path, self.scope.unit_length, &access) {
-                Err(error)
-                    if error.is_transient()
-                        && attempt < self.scope.tries
-                        && !self.stop.is_draining() =>
-                {
+                Err(error) if error.is_transient() && attempt < self.scope.tries => {
+                    if self.stop.is_draining() {
+                        return Err(MediaError::Cancelled);
+                    }
                     attempt += 1;
                 }
                 ended => return ended,
@@ -219,7 +218,7 @@ impl<'a> Units<'a> {
                     let error = UnitError {
                         kind: error.kind(),
                         message: error.to_string(),
-                        transient: false,
+                        transient: error.is_transient(),
                     };
                     self.queue.push_back(Planned::Failed(unit, error));
                 }

@@ -63,7 +63,7 @@ fn split_loop<I: Iterator<Item = Planned>>(
             None => return,
             Some(Planned::Failed(unit, error)) => {
                 let ticket = shared.tickets.fetch_add(1, Ordering::Relaxed);
-                let end = UnitEnd::GaveUp { error, quarantine: false };
+                let end = UnitEnd::GaveUp { quarantine: error.transient, error };
                 send(outlet, Event::UnitEnd { ticket, unit: Arc::new(unit), emitted: 0, end });
             }
             Some(Planned::Unit(unit)) => {
