@@ -19,7 +19,7 @@ use curate_stages::{
     sources::{IdFrom, InputConfig, Sources, open},
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{UsageError, env};
@@ -147,6 +147,15 @@ pub(crate) struct Recipe {
     text: String,
 }
 
+/// Reads a section; with what could not be read of it.
+fn read_section<T: DeserializeOwned + Default>(
+    place: &str,
+    table: &toml::Table,
+    problems: &mut Problems,
+) -> (T, Unread) {
+    Unread::read((place, table), problems, |found| read_table(table, found))
+}
+
 impl Recipe {
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -155,13 +164,15 @@ impl Recipe {
         let path = std::path::absolute(path).context("cannot resolve the recipe's path")?;
         let base = path.parent().unwrap_or(Path::new("/"));
         let mut problems = Problems::default();
+        // What is no TOML is told by who parses it as a recipe.
+        let root: toml::Table = text.parse().unwrap_or_default();
         let (document, no_sections) =
-            Unread::read("", &mut problems, |found| Document::parse(&text, found));
+            Unread::read(("", &root), &mut problems, |found| Document::parse(&text, found));
         let Some(document) = document else { return Err(refused(&path, problems)) };
         let (input, no_input): (InputConfig, _) =
-            Unread::read("[input]", &mut problems, |found| read_table(&document.input, found));
+            read_section("[input]", &document.input, &mut problems);
         let (output, no_output): (OutputConfig, _) =
-            Unread::read("[output]", &mut problems, |found| read_table(&document.output, found));
+            read_section("[output]", &document.output, &mut problems);
         let clip = output.clip();
         if !no_sections.touches("output") {
             no_output.check("[output]", &mut problems, |found| output.check(base, found));

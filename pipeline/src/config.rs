@@ -140,7 +140,25 @@ fn explain(path: &str, message: &str, table: &toml::Table) -> (String, String, O
         }
         return (path.to_owned(), format!("\"{unknown}\" is not a choice"), Some(help));
     }
-    (path.to_owned(), message.lines().collect::<Vec<_>>().join(" "), None)
+    (path.to_owned(), plain(&message.lines().collect::<Vec<_>>().join(" ")), None)
+}
+
+/// What was expected, in words instead of names of Rust's types.
+fn plain(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once("expected ") else {
+        return message.to_owned();
+    };
+    let words = match expected.trim() {
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "usize" | "u64" => "a whole number that is not negative",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "f32" | "f64" => "a number",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("{found}expected {words}")
 }
 
 /// A recipe, taken apart into its sections but not yet understood.
@@ -373,7 +391,7 @@ impl RunConfig {
 
 /// A size, as it may be written.
 #[derive(Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a size such as \"512MiB\", or a number of bytes")]
 enum Bytes {
     Number(u64),
     Words(String),

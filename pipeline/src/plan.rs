@@ -92,8 +92,9 @@ impl Plan {
         ingredients: Ingredients<'_>,
         problems: &mut Problems,
     ) -> Self {
+        let table = &document.run;
         let (mut run, unread): (RunConfig, Unread) =
-            Unread::read("[run]", problems, |problems| read_table(&document.run, problems));
+            Unread::read(("[run]", table), problems, |problems| read_table(table, problems));
         unread.check("[run]", problems, |problems| run.resolve(ingredients.cores, problems));
 
         let mut stages = recipe::read_stages(document, &ingredients, problems);

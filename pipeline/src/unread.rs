@@ -12,10 +12,11 @@ pub struct Unread {
 }
 
 impl Unread {
-    /// Has `read` read the table of `place`, reports what it finds, and remembers which settings
-    /// that was about. What a misspelt one was meant to be counts too.
+    /// Has `read` read `table`, which lies at `place`, reports what it finds, and remembers which
+    /// settings that was about. What a misspelt one was meant to be counts too, unless the table has
+    /// that as well: then it was read.
     pub fn read<T>(
-        place: &str,
+        (place, table): (&str, &toml::Table),
         problems: &mut Problems,
         read: impl FnOnce(&mut Problems) -> T,
     ) -> (T, Self) {
@@ -24,7 +25,7 @@ impl Unread {
         let mut unread = Self::default();
         for problem in found.into_errors() {
             unread.keys.push(problem.key.clone());
-            unread.keys.extend(meant(&problem));
+            unread.keys.extend(meant(&problem).filter(|key| !table.contains_key(key)));
             problems.add(at(place, problem));
         }
         (value, unread)
@@ -98,7 +99,7 @@ mod tests {
     /// What is left of `reported` after these settings could not be read.
     fn left(unread: &[(&str, &str)], reported: &[(&str, &str)]) -> Vec<String> {
         let mut problems = Problems::default();
-        let ((), unread) = Unread::read("[x]", &mut problems, |problems| {
+        let ((), unread) = Unread::read(("[x]", &toml::Table::new()), &mut problems, |problems| {
             for (key, help) in unread {
                 problems.report(key, "cannot be read").help = Some((*help).to_owned());
             }
@@ -126,11 +127,19 @@ mod tests {
 
     #[test]
     fn what_a_misspelt_setting_was_meant_to_be_counts_too() {
-        let mut problems = Problems::default();
-        let ((), unread) = Unread::read("", &mut problems, |problems| {
-            problems.report("pth", "no such setting").help = Some("did you mean `path`?".into());
-        });
+        let read = |text: &str| {
+            let mut problems = Problems::default();
+            let place = ("", &text.parse().unwrap());
+            let ((), unread) = Unread::read(place, &mut problems, |problems| {
+                problems.report("pth", "no such setting").help =
+                    Some("did you mean `path`?".into());
+            });
+            assert_eq!(problems.into_errors()[0].key, "pth");
+            unread
+        };
+        let unread = read("pth = 1");
         assert!(unread.touches("path") && unread.touches("pth") && !unread.touches("paths"));
-        assert_eq!(problems.into_errors()[0].key, "pth");
+        let unread = read("pth = 1\npath = 2");
+        assert!(unread.touches("pth") && !unread.touches("path"), "it is there and was read");
     }
 }

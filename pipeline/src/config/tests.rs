@@ -27,6 +27,27 @@ fn all_problems_are_found_at_once() {
 }
 
 #[test]
+fn what_was_expected_is_said_without_names_of_types() {
+    let cases = [
+        (
+            "workers = \"x\"",
+            "invalid type: string \"x\", expected a whole number that is not negative",
+        ),
+        (
+            "workers = -1",
+            "invalid value: integer `-1`, expected a whole number that is not negative",
+        ),
+        ("tries = 1.5", "expected a whole number from 0 to 4294967295"),
+        ("stall_seconds = \"x\"", "invalid type: string \"x\", expected a number"),
+        ("memory = true", "[run] memory: expected a size such as \"512MiB\", or a number of bytes"),
+    ];
+    for (line, said) in cases {
+        let found = problems_of(&format!("[run]\n{line}\n"));
+        assert!(matches!(&found[..], [only] if only.ends_with(said)), "{line}: {found:?}");
+    }
+}
+
+#[test]
 fn a_syntax_error_names_its_line() {
     let found = problems_of("[run]\nworkers = = 2\n");
     assert!(found[0].starts_with("line 2"), "{found:?}");

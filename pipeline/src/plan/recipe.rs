@@ -79,8 +79,9 @@ fn read_stage(
         return None;
     };
     let place = format!("stage {number} ({kind})");
+    let stated = table.clone();
     let (mut config, unread) =
-        Unread::read(&place, problems, |problems| (entry.parse)(&mut table, problems));
+        Unread::read((&place, &stated), problems, |problems| (entry.parse)(&mut table, problems));
     unread.check(&place, problems, |problems| {
         config.look_up(&ingredients.around, problems);
         config.validate(problems);
