@@ -124,6 +124,37 @@ fn retrying_takes_out_only_what_it_does_again() {
     assert_eq!(folder.rows("out", sql), "n\n2\n");
 }
 
+/// What a decoder fills in for damage does not depend on its threads, nor on what else is decoded.
+#[test]
+fn damaged_files_give_the_same_rows_with_any_number_of_threads() {
+    let folder = Folder::new();
+    folder.video("whole.mp4", &[3]);
+    let mut bytes = std::fs::read(folder.video("damaged.mp4", &[4, 3, 5])).unwrap();
+    let start = bytes.windows(4).position(|four| four == b"mdat").unwrap() + 4;
+    // As a worn disk does: a bit here and there.
+    let places = (0..60).map(|n: usize| start + 997 + n * 7919 % (bytes.len() - start - 997));
+    for place in places.collect::<Vec<_>>() {
+        bytes[place] ^= 0x10;
+    }
+    std::fs::write(folder.path("videos/damaged.mp4"), bytes).unwrap();
+    let rest = "[[stage]]\nkind = \"quality\"\n";
+    let rows = |name: &str, settings: &str| {
+        let recipe = folder.recipe(&format!("{name}.toml"), name, settings);
+        let text = std::fs::read_to_string(&recipe).unwrap();
+        std::fs::write(&recipe, format!("{text}\n{rest}")).unwrap();
+        assert_eq!(curate(&["run", &recipe]).code, Some(3));
+        folder.canonical(name)
+    };
+    let reference = rows("one", "decode_threads = 1");
+    let units = folder.rows("one", "select status from units order by 1");
+    assert_eq!(units, "status\nok\npartial\n");
+    for (name, settings) in
+        [("four", "decode_threads = 4"), ("usual", ""), ("alone", "workers = 1")]
+    {
+        assert_eq!(rows(name, settings), reference, "{settings}");
+    }
+}
+
 /// The table is the same for any number of workers, for processes started together, and in shares.
 #[test]
 fn workers_processes_and_shares_give_the_same_table() {

@@ -75,6 +75,22 @@ pub struct UnitError {
     pub transient: bool,
 }
 
+impl UnitError {
+    /// Damage was met by a decoder with several threads. What such a decoder fills in depends on which
+    /// of its threads was first, so the unit is to be decoded again by one: `Emit::threads` says so then.
+    #[must_use]
+    pub fn one_thread() -> Self {
+        let message = "damaged: decoded again with one thread".to_owned();
+        Self { kind: ONE_THREAD, message, transient: true }
+    }
+
+    pub(crate) fn wants_one_thread(&self) -> bool {
+        self.kind == ONE_THREAD
+    }
+}
+
+const ONE_THREAD: &str = "one_thread";
+
 /// A stage cannot go on at all: the device is lost, the service refuses.
 #[derive(Debug, Error)]
 #[error("{0}")]

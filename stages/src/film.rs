@@ -57,8 +57,8 @@ enum Source {
     Ended(Stats),
 }
 
-/// A frame or the end, and how long decoding took.
-type Decoded = (Result<Option<Frame>, MediaError>, Duration);
+/// A frame or the end, and how long decoding took; `None` where damage means that one thread must decode.
+type Decoded = (Option<Result<Option<Frame>, MediaError>>, Duration);
 
 struct Ahead {
     /// Both are there until the end.
@@ -83,7 +83,7 @@ impl Ahead {
     /// The next frame. A thread that panicked sends none; `join` passes the panic on.
     fn next(&self) -> Decoded {
         let next = self.frames.as_ref().and_then(|frames| frames.recv().ok());
-        next.unwrap_or((Ok(None), Duration::ZERO))
+        next.unwrap_or((Some(Ok(None)), Duration::ZERO))
     }
 
     /// Lets the thread end, if it has not.
@@ -109,7 +109,8 @@ impl Drop for Ahead {
 fn send(decoder: &mut Decoder, to: &SyncSender<Decoded>) -> bool {
     let asked = Instant::now();
     let next = decoder.next_frame();
-    let is_last = !matches!(next, Ok(Some(_)));
+    let next = if decoder.is_damaged() { None } else { Some(next) };
+    let is_last = !matches!(next, Some(Ok(Some(_))));
     to.send((next, asked.elapsed())).is_ok() && !is_last
 }
 
@@ -207,19 +208,23 @@ impl Film {
         let (next, took) = match &mut self.source {
             Source::Here(decoder) => {
                 let asked = Instant::now();
-                (decoder.next_frame(), asked.elapsed())
+                (Some(decoder.next_frame()), asked.elapsed())
             }
             Source::Ahead(ahead) => ahead.next(),
             Source::Ended(_) => return None,
         };
         self.decoding += took;
         match next {
-            Ok(frame) => {
+            Some(Ok(frame)) => {
                 self.frames += u64::from(frame.is_some());
                 frame
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.damage = Some(unit_error(&error));
+                None
+            }
+            None => {
+                self.damage = Some(UnitError::one_thread());
                 None
             }
         }
@@ -231,15 +236,24 @@ impl Film {
     }
 
     /// Ends decoding: what it came to, and what was wrong with the frames.
-    pub(crate) fn finish(mut self, out: &mut dyn Emit) -> (Stats, Option<UnitError>) {
+    ///
+    /// # Errors
+    /// When damage means that one thread must decode the unit from its beginning.
+    pub(crate) fn finish(
+        mut self,
+        out: &mut dyn Emit,
+    ) -> Result<(Stats, Option<UnitError>), UnitError> {
         self.report(out);
         let stats = match std::mem::replace(&mut self.source, Source::Ended(Stats::default())) {
             Source::Here(decoder) => decoder.stats(),
             Source::Ahead(ahead) => ahead.join(),
             Source::Ended(stats) => stats,
         };
+        if self.damage.as_ref() == Some(&UnitError::one_thread()) {
+            return Err(UnitError::one_thread());
+        }
         let damage = damage_of(&stats, self.frames, self.damage);
-        (stats, damage)
+        Ok((stats, damage))
     }
 }
 

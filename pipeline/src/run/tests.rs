@@ -63,6 +63,9 @@ impl Split for FakeSplit {
                 break;
             }
         }
+        if (seed >> 16).is_multiple_of(3) && out.threads() > 1 {
+            return Err(UnitError::one_thread());
+        }
         match (seed >> 8) % 6 {
             0 => panic!("the split fell over"),
             1 => Err(UnitError { kind: "decode", message: "broken".to_owned(), transient: false }),

@@ -83,12 +83,22 @@ fn try_unit(
     outlet: &Outlet,
 ) {
     let times = &shared.stats[index].times;
-    for attempt in 1..=shared.plan.run.tries {
+    let (mut attempt, mut is_alone) = (1, false);
+    while attempt <= shared.plan.run.tries {
         shared.observer.unit_started(unit);
         let ticket = shared.tickets.fetch_add(1, Ordering::Relaxed);
         let blocked = Duration::ZERO;
-        let mut emitter =
-            Emitter { shared, index, ticket, unit, outlet, emitted: 0, decoded: 0, blocked };
+        let mut emitter = Emitter {
+            shared,
+            index,
+            ticket,
+            unit,
+            outlet,
+            emitted: 0,
+            decoded: 0,
+            blocked,
+            is_alone,
+        };
         let started = Instant::now();
         let caught = catch_unwind(AssertUnwindSafe(|| split.split(unit, &mut emitter)));
         let (emitted, decoded, blocked) = (emitter.emitted, emitter.decoded, emitter.blocked);
@@ -109,6 +119,16 @@ fn try_unit(
                 transient: false,
             })
         });
+        if let Err(error) = &outcome
+            && error.wants_one_thread()
+            && !is_alone
+        {
+            is_alone = true;
+            shared.wasted_frames.fetch_add(decoded, Ordering::Relaxed);
+            let (unit, end) = (Arc::clone(unit), UnitEnd::Retry);
+            send(outlet, Event::UnitEnd { ticket, unit, emitted, end });
+            continue;
+        }
         let (passing, end) = match outcome {
             Ok(report) => match report.damage.clone().filter(|damage| damage.transient) {
                 None => (None, UnitEnd::Final(report)),
@@ -130,6 +150,7 @@ fn try_unit(
                     outlet,
                     Event::UnitEnd { ticket, unit: Arc::clone(unit), emitted, end: UnitEnd::Retry },
                 );
+                attempt += 1;
             }
             Some(_) if attempt < shared.plan.run.tries => return, // draining: the next run tries again
             _ => {
@@ -150,6 +171,8 @@ struct Emitter<'a> {
     emitted: u64,
     decoded: u64,
     blocked: Duration,
+    /// Whether the unit is to be decoded by one thread.
+    is_alone: bool,
 }
 
 impl Emit for Emitter<'_> {
@@ -174,7 +197,7 @@ impl Emit for Emitter<'_> {
     }
 
     fn threads(&self) -> usize {
-        self.shared.lanes.threads()
+        if self.is_alone { 1 } else { self.shared.lanes.threads() }
     }
 
     fn decoded(&mut self, frames: u64) {

@@ -29,6 +29,7 @@ use crate::{
     packet::Packet,
     probe,
     restart::refuse_restart,
+    shown::refuse_false_times,
     webp,
 };
 
@@ -113,6 +114,12 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
         return Err(MediaError::mux(
             "the file does not say when its pictures are shown; form = \"transcode\" does without",
         ));
+    }
+
+    // A copy of such a file into MP4 calls decode times presentation times. Only frames tell.
+    let are_alike = |packet: &Packet| packet.pts() == packet.dts();
+    if is_reordered && packets.len() > 1 && packets.iter().all(are_alike) {
+        refuse_false_times(&input, &info, &packets)?;
     }
 
     let is_shown = |packet: &Packet| {

@@ -63,14 +63,13 @@ impl Matrix {
 
     /// The matrix for FFmpeg's colour space number and a stored picture of this size.
     fn new(space: u32, width: u32, height: u32) -> Self {
-        const SPACES: [(Space, Matrix); 7] = [
+        const SPACES: [(Space, Matrix); 6] = [
             (Space::AVCOL_SPC_BT709, BT709),
             (Space::AVCOL_SPC_FCC, FCC),
             (Space::AVCOL_SPC_BT470BG, BT601),
             (Space::AVCOL_SPC_SMPTE170M, BT601),
             (Space::AVCOL_SPC_SMPTE240M, SMPTE240M),
             (Space::AVCOL_SPC_BT2020_NCL, BT2020),
-            (Space::AVCOL_SPC_BT2020_CL, BT2020),
         ];
         let unnamed = if width >= 1280 || height > 576 { BT709 } else { BT601 };
         SPACES

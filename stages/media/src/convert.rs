@@ -7,8 +7,8 @@
 //! stretched from its own centre (the quarter pixel by which most encoders sit it to the left is
 //! ignored). Ten-bit planes go the same way with 16-bit samples.
 //!
-//! Other layouts (NV12, RGB, palettes, grey) are rare in files and take swscale. What is
-//! transparent is shown over black.
+//! Other layouts (NV12, RGB, palettes, grey) are rare in files and take swscale, to eight bits. What
+//! is transparent is shown over black.
 
 use opencv::core::{self, CV_8UC1, CV_8UC3, CV_16UC1};
 
@@ -104,6 +104,12 @@ impl Converter {
         Ok(())
     }
 
+    /// The tables for a frame, to be put back.
+    fn tone(&mut self, hdr: Hdr) -> Tone {
+        let tone = self.tone.take().filter(|tone| tone.curve() == hdr.curve);
+        tone.unwrap_or_else(|| Tone::new(hdr.curve))
+    }
+
     /// Converts packed pixels from other primaries.
     fn convert_primaries(&mut self, of: Foreign, pixels: &mut [u8]) {
         let gamut = self.gamut.take().filter(|gamut| gamut.is_for(of));
@@ -124,10 +130,7 @@ impl Converter {
         for (plane, out) in planes.iter().zip(&mut self.light) {
             shrink_deep(plane, out, &mut self.wide, size, filter)?;
         }
-        let tone = match self.tone.take() {
-            Some(tone) if tone.curve() == hdr.curve => tone,
-            _ => Tone::new(hdr.curve),
-        };
+        let tone = self.tone(hdr);
         let [y, u, v] = &self.light;
         tone.planes([y, u, v], (colors, hdr), self.bgr.each_mut());
         self.tone = Some(tone);
@@ -167,6 +170,11 @@ impl Frame {
             let mut data = vec![0; stored.pixels() * 3];
             let order = converter.format;
             converter.scaler.scale(self.av(), colors, stored, filter, order, &mut data)?;
+            if let Some(hdr) = Hdr::of(self.av()) {
+                let tone = converter.tone(hdr);
+                tone.convert(&mut data, order, hdr);
+                converter.tone = Some(tone);
+            }
             data
         };
         if let Some(foreign) = Foreign::of(self.av()) {

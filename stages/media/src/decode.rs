@@ -69,6 +69,14 @@ impl Decoder {
         }
     }
 
+    /// Whether something was wrong so far: with several threads the frames may differ from run to run
+    /// then.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        let stats = self.stats();
+        stats.errors > 0 || stats.complaints > 0
+    }
+
     /// The next frame in presentation order, or `None` at the end.
     ///
     /// # Errors

@@ -88,6 +88,11 @@ impl Packet {
         self.get().flags & ffi::AV_PKT_FLAG_DISCARD != 0
     }
 
+    /// Whether the demuxer found that it is not whole.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        self.get().flags & ffi::AV_PKT_FLAG_CORRUPT != 0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.get().size <= 0 || self.get().data.is_null()
     }

@@ -96,8 +96,8 @@ pub struct VideoInfo {
 impl VideoInfo {
     /// Refuses a matrix that no conversion here knows: taken for another one, it gives wrong colours.
     pub(crate) fn check_colors(&self) -> Result<(), MediaError> {
-        const UNKNOWN: [&str; 5] =
-            ["ycgco", "smpte2085", "chroma-derived-nc", "chroma-derived-c", "ictcp"];
+        const UNKNOWN: [&str; 6] =
+            ["ycgco", "smpte2085", "chroma-derived-nc", "chroma-derived-c", "ictcp", "bt2020c"];
         match self.color_space.as_deref().filter(|name| UNKNOWN.contains(name)) {
             Some(matrix) => Err(MediaError::UnsupportedColors { matrix: matrix.to_owned() }),
             None => Ok(()),

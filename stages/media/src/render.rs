@@ -111,6 +111,12 @@ impl Renderer {
                 .push("format=yuva444p|gbrap|yuva444p10|gbrap10,premultiply=inplace=1".to_owned());
         }
         let Size { width, height } = stored;
+        let is_by_zscale = Hdr::of(frame.av()).is_some() || to_convert(frame).is_some();
+        // zscale refuses half samples of chroma.
+        if is_by_zscale && (frame.width() | frame.height()) & 1 == 1 {
+            let even = |side: u32| (side & !1).max(2).min(side);
+            filters.push(format!("crop={}:{}:0:0", even(frame.width()), even(frame.height())));
+        }
         if let Some(hdr) = Hdr::of(frame.av()) {
             let range = if colors.is_full_range { "pc" } else { "tv" };
             let transfer = match hdr.curve {

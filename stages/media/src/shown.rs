@@ -1,4 +1,4 @@
-//! How many frames a copied clip shows.
+//! How many frames a copied clip shows, and whether at their times.
 //!
 //! A packet is a frame nearly always, so copies are not decoded. Where there are more packets than
 //! frames were seen, only a decoder knows: some packets say that nothing has changed (MPEG-4 in AVI
@@ -11,9 +11,10 @@ use curate_schemas::Span;
 use ffmpeg_next::ffi;
 
 use crate::{
-    Access, DecodeOptions, MediaError,
+    Access, DecodeOptions, MediaError, SourceInfo,
     clip::collect,
     codec::{Codec, Received},
+    input::Input,
     packet::Packet,
     probe,
 };
@@ -27,9 +28,36 @@ pub fn shown_frames(path: &Path, span: &Span, access: &Access) -> Result<u32, Me
     let (mut input, info) = probe::open(path, access)?;
     input.complete_times();
     let packets = collect(&mut input, span)?;
+    let times = frame_times(&input, &info, &packets)?;
+    Ok(times.into_iter().filter(|time| span.contains(*time)).count() as u32)
+}
+
+/// Refuses packets of which a decoder makes frames whose times go back: those times are not when the
+/// pictures are shown.
+pub(crate) fn refuse_false_times(
+    input: &Input,
+    info: &SourceInfo,
+    packets: &[Packet],
+) -> Result<(), MediaError> {
+    let times = frame_times(input, info, packets)?;
+    if times.windows(2).any(|pair| pair[1] < pair[0]) {
+        return Err(MediaError::mux(
+            "the times in the file are not those at which its pictures are shown; \
+             form = \"transcode\" does without",
+        ));
+    }
+    Ok(())
+}
+
+/// The times of the frames that come of packets, in the order in which they are shown.
+fn frame_times(
+    input: &Input,
+    info: &SourceInfo,
+    packets: &[Packet],
+) -> Result<Vec<i64>, MediaError> {
     let options = DecodeOptions { threads: 1, ..DecodeOptions::default() };
-    let mut codec = Codec::open(&input, info.video.index, &options)?;
-    let mut shown = 0;
+    let mut codec = Codec::open(input, info.video.index, &options)?;
+    let mut times = Vec::new();
     for packet in packets.iter().map(Some).chain([None::<&Packet>]) {
         input.watch().check()?;
         // A packet that is refused is damage.
@@ -39,13 +67,12 @@ pub fn shown_frames(path: &Path, span: &Span, access: &Access) -> Result<u32, Me
                 Received::Frame(frame) => {
                     let frame = frame.get();
                     let stated = frame.pts != ffi::AV_NOPTS_VALUE;
-                    let time = if stated { frame.pts } else { frame.best_effort_timestamp };
-                    shown += u32::from(span.contains(time));
+                    times.push(if stated { frame.pts } else { frame.best_effort_timestamp });
                 }
                 Received::Failed(_) => {}
                 Received::NotYet | Received::End => break,
             }
         }
     }
-    Ok(shown)
+    Ok(times)
 }

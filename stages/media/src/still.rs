@@ -9,7 +9,11 @@ use crate::{MediaError, Orientation, tail};
 
 /// Whether a file is a single picture: by FFmpeg's name of its container, or as a GIF of one frame.
 pub(crate) fn is_still(container: &str, path: &Path) -> bool {
-    container.ends_with("_pipe")
+    // Motion JPEG without a container looks like a JPEG.
+    let is_motion = path.extension().is_some_and(|ending| {
+        ["mjpeg", "mjpg"].iter().any(|motion| ending.eq_ignore_ascii_case(motion))
+    });
+    container.ends_with("_pipe") && !is_motion
         || container == "image2"
         || container == "gif" && tail::is_single_gif(path)
 }

@@ -178,6 +178,11 @@ impl Stream {
         if self.packet.is_hidden() && self.codec.shows_hidden() {
             self.hidden.extend(self.packet.pts());
         }
+        // Some decoders make a picture of half a packet and say nothing. Transport streams mark what came
+        // through a bad aerial, which may be whole all the same: there the decoder knows.
+        if self.packet.is_corrupt() && !self.input.may_restart() {
+            self.count_error("a frame is not whole: the file was cut off or is damaged".to_owned());
+        }
         match self.codec.send(Some(&self.packet)) {
             Ok(()) => {
                 self.packets += 1;

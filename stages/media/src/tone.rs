@@ -14,7 +14,7 @@ use std::ffi::c_int;
 
 use ffmpeg_next::ffi;
 
-use crate::{color::FrameColors, gamut::Primaries};
+use crate::{PixelFormat, color::FrameColors, gamut::Primaries};
 
 /// Which curve a frame's samples follow.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,6 +197,21 @@ impl Tone {
         let brightest = light[0].max(light[1]).max(light[2]).max(1e-6);
         let gain = hable(brightest) / by.at_peak / brightest;
         light.map(|light| look(&self.to_sample, (light * gain).clamp(0.0, 1.0).sqrt()))
+    }
+
+    /// Converts packed pixels in place: for layouts whose planes are not read, such as RGB.
+    pub(crate) fn convert(&self, pixels: &mut [u8], order: PixelFormat, hdr: Hdr) {
+        let mix = Mix::new(hdr);
+        for pixel in pixels.as_chunks_mut::<3>().0 {
+            if order == PixelFormat::Bgr8 {
+                pixel.swap(0, 2);
+            }
+            let shown = self.pixel(pixel.map(|sample| f32::from(sample) / 255.0), &mix);
+            *pixel = shown.map(|sample| (sample * 255.0 + 0.5) as u8);
+            if order == PixelFormat::Bgr8 {
+                pixel.swap(0, 2);
+            }
+        }
     }
 
     /// Planes of luma and chroma, code values divided by the largest one, to planes of blue, green

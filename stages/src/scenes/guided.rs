@@ -127,6 +127,9 @@ impl Scenes {
             current = following;
         }
         let stats = scan.stats();
+        if options.threads > 1 && (stats.errors > 0 || stats.complaints > 0) {
+            return Err(UnitError::one_thread());
+        }
         finish(pass, &stats, damage, out)
     }
 }

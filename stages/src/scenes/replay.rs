@@ -144,7 +144,7 @@ impl Split for Again {
             sampler.place_before(index).map_err(fail)?;
         }
         let duration_s = film.info().duration_s;
-        let (stats, mut damage) = film.finish(out);
+        let (stats, mut damage) = film.finish(out)?;
         let left = lost + clips.count();
         if left > 0 {
             let message = format!(

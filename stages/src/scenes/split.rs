@@ -67,7 +67,7 @@ impl Split for Scenes {
             pass.frame(frame).map_err(fail)?;
             pass.emit_settled(out).map_err(fail)?;
         }
-        let (stats, damage) = film.finish(out);
+        let (stats, damage) = film.finish(out)?;
         finish(pass, &stats, damage, out)
     }
 }

@@ -157,6 +157,23 @@ fn spans_that_are_in_the_file_twice_are_refused() {
 }
 
 #[test]
+fn times_that_are_those_of_decoding_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=3 -c:v mpeg4 -q:v 2 -bf 2 -g 10";
+    let avi = make(folder.path(), "b.avi", source);
+    let path = make(folder.path(), "b.mp4", &format!("-i {} -c copy", avi.display()));
+    let base = probe(&path, &Access::default()).unwrap().video.time_base;
+    let span = Span { start: base.ticks(0.8), end: base.ticks(1.6), time_base: base };
+    let error = copy_clip(&path, &span, &Access::default()).unwrap_err().to_string();
+    assert!(error.contains("form = \"transcode\""), "{error}");
+    // Where nothing is reordered they are right.
+    let plain = make(folder.path(), "p.mp4", &source.replace("-bf 2", "-bf 0"));
+    let base = probe(&plain, &Access::default()).unwrap().video.time_base;
+    let span = Span { start: base.ticks(0.8), end: base.ticks(1.6), time_base: base };
+    assert_eq!(copy_clip(&plain, &span, &Access::default()).unwrap().frames, 20);
+}
+
+#[test]
 fn what_cannot_be_cut_truly_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = make(folder.path(), "a.mp4", "-f lavfi -i testsrc2=s=64x64:d=2");

@@ -27,11 +27,17 @@ fn pq_and_hlg_are_shown_as_ffmpegs_filters_show_them() {
     // The most saturated colours there are, far from any film. FFmpeg lets samples pass that are
     // brighter than the largest, and gives HLG its gamma channel by channel where BT.2100 has it on
     // luminance.
-    for (name, transfer, limit) in [("pq.mkv", "smpte2084", 2.5), ("hlg.mkv", "arib-std-b67", 4.0)]
-    {
+    for (name, transfer, look, limit) in [
+        ("pq.mkv", "smpte2084", "yuv444p10le -colorspace bt2020nc -color_range tv", 2.5),
+        ("hlg.mkv", "arib-std-b67", "yuv444p10le -colorspace bt2020nc -color_range tv", 4.0),
+        // Of which no planes are read.
+        ("rgb_pq.mkv", "smpte2084", "gbrp10le -colorspace rgb -color_range pc", 2.5),
+        ("rgb_hlg.mkv", "arib-std-b67", "gbrp10le -colorspace rgb -color_range pc", 4.0),
+        ("grey_pq.mkv", "smpte2084", "gray10le -colorspace bt2020nc -color_range pc", 2.5),
+    ] {
         let line = format!(
-            "-f lavfi -i testsrc2=s=320x180:d=0.1,format=yuv444p10le -c:v ffv1 \
-             -color_trc {transfer} -color_primaries bt2020 -colorspace bt2020nc -color_range tv"
+            "-f lavfi -i testsrc2=s=320x180:d=0.1 -c:v ffv1 -pix_fmt {look} \
+             -color_trc {transfer} -color_primaries bt2020"
         );
         let path = make(folder.path(), name, &line);
         let off = apart(&path, Size::new(320, 180), "10");

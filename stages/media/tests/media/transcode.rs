@@ -135,6 +135,21 @@ fn spans_of_files_that_do_not_say_when_pictures_are_shown() {
 }
 
 #[test]
+fn odd_sides_in_wide_colours() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, colors) in [
+        ("pq.mkv", "-color_primaries bt2020 -colorspace bt2020nc -color_trc smpte2084"),
+        ("wide.mkv", "-color_primaries bt2020 -colorspace bt2020nc -color_trc bt2020-10"),
+    ] {
+        let how = format!("-c:v ffv1 -pix_fmt yuv420p10le {colors}");
+        let source = "-f lavfi -i testsrc2=s=321x241:r=25:d=1";
+        let path = make(folder.path(), name, &format!("{source} {how}"));
+        check(&path, 3, 12, &quick(), 8.0);
+        check(&path, 3, 12, &Encoding { short_side: Some(120), ..quick() }, 8.0);
+    }
+}
+
+#[test]
 fn every_encoder_and_smaller_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let line = "-f lavfi -i testsrc2=s=320x240:r=25:d=1 -c:v libx264 -crf 10";

@@ -19,6 +19,7 @@ mod threshold;
 
 use curate_media::{MediaError, Picture};
 
+pub(super) use self::read::read;
 use self::{
     adaptive::Adaptive,
     content::Content,
@@ -31,7 +32,6 @@ pub use self::{
     given::Missing,
     threshold::FadeTo,
 };
-pub(super) use self::read::read;
 
 /// How much a frame differs from the one before it: mean absolute differences, 0 to 255.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
