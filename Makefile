@@ -28,6 +28,7 @@ setup: ## Install the system packages that are missing.
 
 # As the tests build it: one set of features, so that Lance (minutes) is compiled once, not twice.
 build: setup ## Build the curate command.
+	@bin/scripts/checkout.sh $(CARGO_TARGET_DIR)
 	cargo test $(CARGO_FLAGS) --workspace --no-run
 
 models: build ## Fetch the models that the default stages need.
