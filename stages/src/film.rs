@@ -8,8 +8,8 @@ use std::{
 };
 
 use curate_media::{
-    Access, DecodeOptions, Decoder, Frame, Interlaced, MediaError, PICTURES_IN_MEMORY, Segment,
-    SourceInfo, Stats,
+    Access, Background, DecodeOptions, Decoder, Frame, Interlaced, MediaError, PICTURES_IN_MEMORY,
+    Segment, SourceInfo, Stats,
 };
 use curate_pipeline::{BuildContext, Emit, FrameNeed, Reading, Unit, UnitError};
 
@@ -64,6 +64,8 @@ struct Ahead {
     /// Both are there until the end.
     frames: Option<Receiver<Decoded>>,
     thread: Option<JoinHandle<Stats>>,
+    /// Whoever looks at the frames is not to interrupt those who make them.
+    _background: Background,
 }
 
 impl Ahead {
@@ -77,7 +79,7 @@ impl Ahead {
             decoder.stats()
         };
         let thread = std::thread::Builder::new().name("decode".to_owned()).spawn(decode)?;
-        Ok(Self { frames: Some(frames), thread: Some(thread) })
+        Ok(Self { frames: Some(frames), thread: Some(thread), _background: Background::enter() })
     }
 
     /// The next frame. A thread that panicked sends none; `join` passes the panic on.

@@ -18,6 +18,7 @@
 
 mod access;
 mod aspect;
+mod background;
 mod bicubic;
 mod clip;
 mod codec;
@@ -76,6 +77,7 @@ mod yuv;
 pub use self::{
     access::Access,
     aspect::PixelAspect,
+    background::Background,
     bicubic::Bicubic,
     clip::{ClipForm, CopiedClip, copy_clip},
     convert::Converter,
