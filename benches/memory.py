@@ -7,7 +7,8 @@
 Ten and a hundred times thirty files of the same four seconds, and ten minutes and an hour of
 one video, made by stream copy. Every run is a process of its own; peak memory is what the system says
 of it. `[run] memory` bounds what is in flight; the base is the peak of a run over one short clip.
-Long videos are worked on five minutes at a time, so that both lengths keep every worker busy.
+Long videos are worked on two minutes at a time, so that both lengths keep every worker busy, and
+commit while they do.
 """
 
 import argparse
@@ -26,7 +27,7 @@ STAGES = ('[[stage]]\nkind = "scenes"\n[[stage]]\nkind = "motion"\nmethod = "dis
 
 def measure(curate, folder, name, source, memory):
     """Peak MiB and seconds of one run."""
-    recipe, _ = write_recipe(folder, name, [source], 'form = "copy"\nunit_minutes = 5',
+    recipe, _ = write_recipe(folder, name, [source], 'form = "copy"\nunit_minutes = 2',
                              f'[run]\nmemory = "{memory}"\n{STAGES}')
     start = time.monotonic()
     with open(os.path.join(folder, f"{name}.log"), "w+", encoding="utf-8") as log:

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Video bytes read back at a time.
-const BATCH_BYTES: u64 = 4 << 20;
+const BATCH_BYTES: u64 = 2 << 20;
 /// Rows read back at a time.
 const BATCH_ROWS: usize = 256;
 

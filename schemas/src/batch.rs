@@ -116,7 +116,7 @@ pub fn from_rows_of<'a>(
 
 fn column_array<'a>(
     spec: &'static ColumnSpec,
-    cells: impl Iterator<Item = Option<&'a Value>>,
+    cells: impl ExactSizeIterator<Item = Option<&'a Value>> + Clone,
 ) -> Result<ArrayRef, BatchError> {
     macro_rules! build {
         ($builder:expr, $variant:ident, $value:ident => $convert:expr) => {{
@@ -140,7 +140,15 @@ fn column_array<'a>(
         Kind::F32 => build!(Float32Builder::new(), F32, v => *v),
         Kind::F64 => build!(Float64Builder::new(), F64, v => *v),
         Kind::Binary => build!(BinaryBuilder::new(), Bytes, v => v),
-        Kind::Blob | Kind::Large => build!(LargeBinaryBuilder::new(), Bytes, v => v),
+        Kind::Blob | Kind::Large => {
+            // These hold videos: a builder that doubles as it grows would take twice their size.
+            let bytes = cells.clone().flatten().map(|cell| match cell {
+                Value::Bytes(bytes) => bytes.len(),
+                _ => 0,
+            });
+            let builder = LargeBinaryBuilder::with_capacity(cells.len(), bytes.sum());
+            build!(builder, Bytes, v => v)
+        }
         Kind::Timestamp => build!(
             TimestampMicrosecondBuilder::new().with_timezone("UTC"), Timestamp, v => v.0
         ),

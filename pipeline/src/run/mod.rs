@@ -299,10 +299,12 @@ fn wire(plan: &Plan, collector: &Sender<Event>) -> (Vec<Outlet>, Inlets) {
     (outlets, inlets)
 }
 
-/// The part of the memory bound that one channel may hold.
+/// The part of the memory bound that one channel may hold: half of what is in flight waits in
+/// channels, the other half is being gathered or worked on. Longer queues make nothing faster; they
+/// only take longer to fill.
 fn share(plan: &Plan) -> usize {
     let channels = plan.stages.len().max(1) as u64;
-    usize::try_from(plan.run.in_flight() / channels).unwrap_or(usize::MAX)
+    usize::try_from(plan.run.in_flight() / 2 / channels).unwrap_or(usize::MAX)
 }
 
 fn stage_reports(shared: &Shared<'_>) -> Vec<StageReport> {
