@@ -72,7 +72,7 @@ fn channel_hop(c: &mut Criterion) {
     group.throughput(Throughput::Elements(MESSAGES as u64));
     group.bench_function("hop", |b| {
         b.iter(|| {
-            let (sender, receiver) = channel::bounded::<usize>(1 << 20);
+            let (sender, receiver) = channel::bounded::<usize>(1 << 20, channel::MAX_MESSAGES);
             std::thread::scope(|scope| {
                 scope.spawn(move || {
                     for message in 0..MESSAGES {

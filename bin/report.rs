@@ -171,7 +171,8 @@ fn bottleneck(stages: &[StageReport], wall_s: f64) {
         .iter()
         .map(|stage| (stage.kind, stage.shares(wall_s).busy))
         .max_by(|a, b| a.1.total_cmp(&b.1));
-    if let Some((kind, busy)) = busiest {
+    // In a run over nothing, none is.
+    if let Some((kind, busy)) = busiest.filter(|(_, busy)| *busy >= 0.01) {
         say(&format!("bottleneck: {kind} ({:.0}% busy)", 100.0 * busy));
     }
 }

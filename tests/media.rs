@@ -310,3 +310,26 @@ fn two_recordings_in_one_file_make_no_clips_and_say_how_to_part_them() {
         assert_eq!(kept.trim(), "clips\n1");
     }
 }
+
+#[test]
+fn a_cut_file_is_partial_and_bare_motion_jpeg_is_video_when_it_is_named() {
+    let folder = Folder::new();
+    let videos = folder.path("videos");
+    let whole =
+        make(&videos, "cut.avi", "-f lavfi -i testsrc2=s=96x64:r=25:d=4 -c:v ffv1 -g 1 -slices 4");
+    let bytes = fs::read(&whole).unwrap();
+    fs::write(&whole, &bytes[..bytes.len() * 6 / 10]).unwrap();
+    make(&folder.path(""), "bare.mjpeg", "-f lavfi -i testsrc2=s=96x64:r=25:d=4 -c:v mjpeg");
+    let text = "[input]\npaths = [\"videos\", \"bare.mjpeg\"]\n[output]\npath = \"out\"\n\
+                form = \"none\"\n[[stage]]\nkind = \"scenes\"\nmin_s = 1.0";
+    fs::write(folder.path("both.toml"), text).unwrap();
+    run(&folder.text("both.toml"), 3);
+    let units = "select status, frames_decoded as frames from units order by source_uri";
+    let units = folder.rows("out", units);
+    let [bare, cut] = units.lines().skip(1).collect::<Vec<_>>()[..] else {
+        panic!("two units are expected: {units}");
+    };
+    assert_eq!(bare, "ok,100");
+    let frames = cut.strip_prefix("partial,").and_then(|frames| frames.parse::<u32>().ok());
+    assert!(frames.is_some_and(|frames| (40..70).contains(&frames)), "{cut}");
+}

@@ -16,8 +16,8 @@ use std::{
 
 use crossbeam::channel as transport;
 
-/// Messages in flight are also bounded in number, for messages that hold next to nothing.
-const MAX_MESSAGES: usize = 1024;
+/// Messages that wait are also bounded in number, for messages that hold next to nothing.
+pub const MAX_MESSAGES: usize = 1024;
 
 #[derive(Debug)]
 struct Budget {
@@ -210,10 +210,10 @@ impl<T> Receiver<T> {
 }
 
 /// A channel whose unreleased messages hold at most `limit` bytes together (one larger message
-/// passes alone).
+/// passes alone), and in which at most `waiting` messages (one at least) have not been received.
 #[must_use]
-pub fn bounded<T>(limit: usize) -> (Sender<T>, Receiver<T>) {
-    let (sender, receiver) = transport::bounded(MAX_MESSAGES);
+pub fn bounded<T>(limit: usize, waiting: usize) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = transport::bounded(waiting.clamp(1, MAX_MESSAGES));
     let budget = Arc::new(Budget {
         limit,
         state: Mutex::new(BudgetState::default()),
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_oversize_message_passes_alone() {
-        let (sender, receiver) = bounded(10);
+        let (sender, receiver) = bounded(10, MAX_MESSAGES);
         sender.send("small", 3).unwrap();
         let worker = thread::Builder::new().spawn(move || sender.send("huge", 100)).unwrap();
         let small = receiver.recv().unwrap();
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_blocked_sender_learns_that_nobody_listens() {
-        let (sender, receiver) = bounded(10);
+        let (sender, receiver) = bounded(10, MAX_MESSAGES);
         sender.send((), 10).unwrap();
         let worker = thread::Builder::new().spawn(move || sender.send((), 10)).unwrap();
         thread::sleep(Duration::from_millis(20));
@@ -268,15 +268,20 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn held_bytes_never_pass_the_bound(
-            limit in 1..50_usize, sizes in proptest::collection::vec(1..80_usize, 1..60),
+            limit in 1..50_usize,
+            waiting in 1..5_usize,
+            sizes in proptest::collection::vec(1..80_usize, 1..60),
         ) {
-            let (sender, receiver) = bounded::<usize>(limit);
+            let (sender, receiver) = bounded::<usize>(limit, waiting);
             let (largest, count) = (sizes.iter().copied().max().unwrap_or(0), sizes.len());
-            let held = AtomicUsize::new(0);
+            let (held, received) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let seen = thread::scope(|scope| {
+                let received = &received;
                 scope.spawn(move || {
-                    for size in sizes {
+                    for (sent, size) in (1..).zip(sizes) {
                         sender.send(size, size).unwrap();
+                        // One may have been taken and not been counted yet.
+                        assert!(sent <= received.load(Ordering::SeqCst) + waiting + 1);
                     }
                 });
                 let (mut seen, mut batch) = (0, Vec::new());
@@ -284,6 +289,7 @@ mod tests {
                     match receiver.recv_timeout(Duration::from_millis(5)) {
                         Received::Message(message) => {
                             seen += 1;
+                            received.store(seen, Ordering::SeqCst);
                             let now = held.fetch_add(*message, Ordering::SeqCst) + *message;
                             assert!(now <= limit.max(largest), "{now} bytes held, {limit} allowed");
                             batch.push(message);

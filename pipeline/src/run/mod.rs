@@ -239,10 +239,10 @@ pub fn run(
     let stages: Vec<_> = plan.stages.iter().map(|stage| (stage.kind, stage.workers)).collect();
     observer.started(&stages);
 
-    let (collector, events) = channel::bounded::<Event>(share(plan));
+    let (collector, events) = channel::bounded::<Event>(share(plan), channel::MAX_MESSAGES);
     let units = Mutex::new(units);
     let collected = thread::scope(|scope| -> Result<Report, RunError> {
-        let (outlets, inlets) = wire(plan, &collector);
+        let (outlets, inlets) = wire(plan, &built, &collector);
         for (index, (stages, outlet)) in built.into_iter().zip(outlets).enumerate() {
             for (worker, stage) in stages.into_iter().enumerate() {
                 let name = format!("{}-{worker}", plan.stages[index].kind);
@@ -284,13 +284,12 @@ pub fn run(
 type Inlets = Vec<Option<Receiver<Ticketed>>>;
 
 /// The channels between the stages: each stage's way out, and its way in (none for the split).
-fn wire(plan: &Plan, collector: &Sender<Event>) -> (Vec<Outlet>, Inlets) {
-    let count = plan.stages.len();
+fn wire(plan: &Plan, built: &[Vec<Stage>], collector: &Sender<Event>) -> (Vec<Outlet>, Inlets) {
     let mut inlets: Inlets = vec![None];
-    let mut outlets = Vec::with_capacity(count);
-    for index in 0..count {
-        let next = (index + 1 < count).then(|| {
-            let (sender, receiver) = channel::bounded(share(plan));
+    let mut outlets = Vec::with_capacity(built.len());
+    for index in 0..built.len() {
+        let next = built.get(index + 1).map(|workers| {
+            let (sender, receiver) = channel::bounded(share(plan), worth_waiting(workers));
             inlets.push(Some(receiver));
             sender
         });
@@ -299,12 +298,20 @@ fn wire(plan: &Plan, collector: &Sender<Event>) -> (Vec<Outlet>, Inlets) {
     (outlets, inlets)
 }
 
-/// The part of the memory bound that one channel may hold: half of what is in flight waits in
-/// channels, the other half is being gathered or worked on. Longer queues make nothing faster; they
-/// only take longer to fill.
+/// The part of the memory bound that one channel may hold.
 fn share(plan: &Plan) -> usize {
     let channels = plan.stages.len().max(1) as u64;
-    usize::try_from(plan.run.in_flight() / 2 / channels).unwrap_or(usize::MAX)
+    usize::try_from(plan.run.in_flight() / channels).unwrap_or(usize::MAX)
+}
+
+/// How many clips may wait for a stage: what its workers take twice in turn, so that those that take
+/// longer than others hold up nobody. More would only take memory until the slowest stage is done.
+fn worth_waiting(workers: &[Stage]) -> usize {
+    let takes = |stage: &Stage| match stage {
+        Stage::Batch(batch) => batch.max_batch().max(1),
+        Stage::Map(_) | Stage::Split(_) => 1,
+    };
+    2 * workers.iter().map(takes).sum::<usize>()
 }
 
 fn stage_reports(shared: &Shared<'_>) -> Vec<StageReport> {

@@ -194,9 +194,10 @@ impl StageConfig for ScenesConfig {
                 problems.report(key, "must be a number of seconds, 0 or more");
             }
         }
-        if self.max_s <= 0.0 || self.max_s < self.min_s {
-            problems
-                .report("max_s", "no clip could be kept: it must be above 0 and not below `min_s`");
+        if self.max_s == 0.0 {
+            problems.report("max_s", "no clip could be kept: it must be above 0");
+        } else if self.max_s < self.min_s {
+            problems.report("max_s", "no clip could be kept: it must not be below `min_s`");
         }
     }
 
