@@ -56,7 +56,7 @@ pub(crate) fn print(ended: &Ended<'_>) {
         say(&format!("table: {}", recipe.out.display()));
         return;
     }
-    funnel(report);
+    funnel(report, copies);
     self::copies(copies);
     bottleneck(&report.stages, took.as_secs_f64());
     let ratio = match report.frames_source {
@@ -116,25 +116,30 @@ fn none_kept(fates: &[(u64, String)]) -> String {
 }
 
 /// How many clips each stage saw, and what it took out of them.
-fn funnel(report: &Report) {
+fn funnel(report: &Report, settled: &Settled) {
     for (index, stage) in report.stages.iter().enumerate() {
         let verb = if index == 0 { "cut out" } else { "reached" };
         say(&format!("  {:<10} {:>7} clips {verb}", stage.kind, stage.clips));
         for (reason, count) in &stage.dropped {
             say(&format!("  {:<10} {count:>7} dropped: {reason}", ""));
         }
-        if stage.failed > 0 {
-            say(&format!("  {:<10} {:>7} failed", "", stage.failed));
+        for (kind, count) in &stage.failed {
+            say(&format!("  {:<10} {count:>7} failed: {kind}", ""));
         }
     }
     say(&format!(
         "clips   {} = {} kept + {} dropped + {} failed",
         report.clips, report.kept, report.dropped, report.failed
     ));
-    if report.kept == 0 && !(report.stopped && report.clips == 0) {
+    if report.kept > 0 || report.stopped && report.clips == 0 {
+        return;
+    }
+    if settled.none_kept.is_some() {
         say(
             "NO CLIP WAS KEPT. The lines above say why; `curate status` and `curate query` show more.",
         );
+    } else {
+        say("no clip of this run was kept, but the table has clips that are");
     }
 }
 

@@ -333,3 +333,27 @@ fn a_cut_file_is_partial_and_bare_motion_jpeg_is_video_when_it_is_named() {
     let frames = cut.strip_prefix("partial,").and_then(|frames| frames.parse::<u32>().ok());
     assert!(frames.is_some_and(|frames| (40..70).contains(&frames)), "{cut}");
 }
+
+/// The container says how long a frame is shown; the next unit's first frame says it better.
+#[test]
+fn units_of_a_film_of_varying_rate_meet() {
+    let folder = Folder::new();
+    let look = "select=not(mod(n\\,10))+between(t\\,3.8\\,4.6)+between(t\\,7.9\\,8.6)";
+    let how = "-c:v libx264 -bf 2 -g 200 -force_key_frames 4.2,8.2";
+    let line = format!("-f lavfi -i testsrc2=s=160x120:r=50:d=16 -vf {look} -vsync vfr {how}");
+    let timed = make(&folder.path(""), "v.mp4", &line);
+    make(&folder.path("videos"), "v.mkv", &format!("-i {} -c copy", timed.display()));
+    let output = "form = \"copy\"\nunit_minutes = 0.066";
+    let scenes = "[[stage]]\nkind = \"scenes\"\nmin_s = 0.01\n\
+                  detectors = [{ kind = \"fixed\", seconds = 20.0 }]";
+    run(&recipe(&folder, "out", "", output, scenes), 0);
+    let spans = folder.rows("out", "select start_pts, end_pts from clips order by 1");
+    let spans: Vec<(i64, i64)> = spans
+        .lines()
+        .skip(1)
+        .map(|line| line.split_once(',').unwrap())
+        .map(|(start, end)| (start.parse().unwrap(), end.parse().unwrap()))
+        .collect();
+    assert!(spans.len() >= 3, "{spans:?}");
+    assert!(spans.windows(2).all(|two| two[0].1 == two[1].0), "{spans:?}");
+}

@@ -171,7 +171,11 @@ fn init(path: &std::path::Path) -> anyhow::Result<Exit> {
     let text = default_text("videos", "copy");
     let mut file =
         std::fs::File::options().write(true).create_new(true).open(path).map_err(|error| {
-            UsageError(format!("cannot create {}: {error}; give another name", path.display()))
+            let advice = match error.kind() {
+                std::io::ErrorKind::NotFound => "make its folder first",
+                _ => "give another name",
+            };
+            UsageError(format!("cannot create {}: {error}; {advice}", path.display()))
         })?;
     file.write_all(text.as_bytes())?;
     crate::progress::say(&format!("wrote {}", path.display()));

@@ -37,6 +37,12 @@ pub(crate) fn run(video: &Path, sheet: Option<PathBuf>, runtime: &Handle) -> any
     if !video.is_file() {
         return Err(UsageError(format!("{shown} is not a file: give one video")).into());
     }
+    if sheet.as_ref().and_then(|sheet| sheet.canonicalize().ok()).as_ref() == Some(&video) {
+        return Err(UsageError(format!(
+            "--sheet names the video itself, {shown}, which would be lost: give another name"
+        ))
+        .into());
+    }
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     // A recipe is text: a name that is none, and one that reads as a pattern, go in by a link.
     let name = match video.to_str() {

@@ -23,8 +23,8 @@ pub(crate) struct Done {
     pub(super) units: HashMap<UnitId, State>,
     /// By source: units done, units in the source (0: not known).
     pub(super) sources: HashMap<String, (i32, i32)>,
-    /// By place: size and age when it was read.
-    places: HashMap<String, (i64, Option<Micros>)>,
+    /// By place: size and age whenever it was read.
+    places: HashMap<String, BTreeSet<(i64, Option<Micros>)>>,
     /// The runs that wrote the rows of bad units.
     pub(super) writers: HashMap<UnitId, BTreeSet<String>>,
 }
@@ -44,7 +44,7 @@ impl Done {
             }
             if entry.source_bytes > 0 {
                 let about = (entry.source_bytes, entry.source_mtime);
-                done.places.insert(entry.source_uri.clone(), about);
+                done.places.entry(entry.source_uri.clone()).or_default().insert(about);
             }
         }
         done
@@ -76,10 +76,10 @@ impl Done {
         self.sources.get(source.as_str()).is_some_and(|(done, total)| *total > 0 && done >= total)
     }
 
-    /// Whether a source is not as it was when it was read.
+    /// Whether a source was read, but never as it is now.
     pub(super) fn is_changed(&self, source: &Source) -> bool {
         let bytes = i64::try_from(source.bytes).unwrap_or(i64::MAX);
-        self.places.get(&source.uri).is_some_and(|about| *about != (bytes, source.mtime))
+        self.places.get(&source.uri).is_some_and(|read| !read.contains(&(bytes, source.mtime)))
     }
 }
 
@@ -110,6 +110,28 @@ pub(crate) struct Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_has_changed_until_it_was_read_as_it_is() {
+        let source = Source {
+            uri: "file:///a.mp4".to_owned(),
+            path: "/a.mp4".into(),
+            id: SourceId::from_location("file:///a.mp4", 7, None),
+            bytes: 7,
+            mtime: None,
+            caption: None,
+            extra: None,
+        };
+        let mut done = Done::default();
+        assert!(!done.is_changed(&source), "it was never read");
+        let mut read = |bytes| {
+            done.places.entry(source.uri.clone()).or_default().insert((bytes, source.mtime));
+            done.is_changed(&source)
+        };
+        assert!(read(5));
+        assert!(!read(7));
+        assert!(!read(9));
+    }
 
     #[test]
     fn clips_that_failed_later_make_a_done_unit_bad_and_no_other() {

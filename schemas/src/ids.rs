@@ -153,13 +153,14 @@ impl ClipId {
         ]))
     }
 
-    /// Reads an id back.
+    /// Reads an id back. Capital letters are taken for small ones.
     ///
     /// # Errors
     /// When `text` is not 32 hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        if is_hash(text) {
-            Ok(Self(text.to_owned()))
+        let id = text.to_ascii_lowercase();
+        if is_hash(&id) {
+            Ok(Self(id))
         } else {
             Err(IdError { text: text.to_owned(), expected: "a clip id (32 hexadecimal digits)" })
         }

@@ -96,7 +96,10 @@ impl Attempt {
         }
         for (index, stage) in self.stages.iter_mut().enumerate().take(left.last + 1) {
             stage.clips += 1;
-            stage.failed += u64::from(left.failed && index == left.last);
+            if left.failed && index == left.last {
+                let kind = clip.get(c::ERROR_KIND).cloned().unwrap_or_default();
+                *stage.failed.entry(kind).or_default() += 1;
+            }
             if let Some((kind, reason)) = left.dropped
                 && kind == stage.kind
                 && !left.failed
@@ -265,7 +268,9 @@ fn add(sums: &mut Vec<StageReport>, unit: Vec<StageReport>) {
     }
     for (sum, stage) in sums.iter_mut().zip(unit) {
         sum.clips += stage.clips;
-        sum.failed += stage.failed;
+        for (kind, count) in stage.failed {
+            *sum.failed.entry(kind).or_default() += count;
+        }
         for (reason, count) in stage.dropped {
             *sum.dropped.entry(reason).or_default() += count;
         }

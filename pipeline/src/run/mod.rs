@@ -65,8 +65,8 @@ pub struct StageReport {
     pub clips: u64,
     /// Clips it dropped, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// Clips that failed in it.
-    pub failed: u64,
+    /// Clips that failed in it, by the kind of error.
+    pub failed: BTreeMap<String, u64>,
     /// Seconds of work over all workers.
     pub busy_s: f64,
     /// Seconds without input.
@@ -176,7 +176,7 @@ pub(crate) struct Shared<'a> {
 pub(crate) struct Stats {
     times: StageTimes,
     clips: AtomicU64,
-    failed: AtomicU64,
+    failed: Mutex<BTreeMap<String, u64>>,
     dropped: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -324,7 +324,7 @@ fn stage_reports(shared: &Shared<'_>) -> Vec<StageReport> {
                 workers: stage.workers,
                 clips: stats.clips.load(Ordering::Relaxed),
                 dropped: stats.dropped.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-                failed: stats.failed.load(Ordering::Relaxed),
+                failed: stats.failed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                 busy_s,
                 waiting_s,
                 blocked_s,

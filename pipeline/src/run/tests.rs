@@ -306,7 +306,7 @@ proptest! {
         prop_assert_eq!(report.clips, sink.split);
         prop_assert_eq!(report.kept + report.dropped + report.failed, sink.split);
         prop_assert_eq!(&sink.clips, &reference.clips);
-        let funnel: u64 = report.stages.iter().map(|s| s.dropped.values().sum::<u64>() + s.failed).sum();
+        let funnel: u64 = report.stages.iter().map(|s| s.dropped.values().chain(s.failed.values()).sum::<u64>()).sum();
         prop_assert_eq!(funnel, report.dropped + report.failed);
         prop_assert_eq!(report.stages[0].clips, report.clips);
         prop_assert_eq!(&sink.units, &reference.units);
@@ -324,7 +324,7 @@ fn every_outcome_of_a_unit_occurs() {
         ["empty", "failed", "ok", "partial", "quarantined"]
     );
     let motion = &report.stages[1];
-    assert!(motion.failed > 0 && motion.dropped["too_still"] > 0);
+    assert!(!motion.failed.is_empty() && motion.dropped["too_still"] > 0);
     assert_eq!(report.stages[0].dropped.keys().collect::<Vec<_>>(), [&"too_short"]);
 }
 

@@ -364,7 +364,9 @@ fn pass_on(
     let Ticketed { ticket, mut item } = ticketed;
     shared.observer.clip_measured(stage.kind);
     if let Err(error) = measured {
-        stats.failed.fetch_add(1, Ordering::Relaxed);
+        let mut failed = stats.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        *failed.entry(error.kind.to_owned()).or_default() += 1;
+        drop(failed);
         item.clip.set(c::STATUS, "failed".to_owned());
         item.clip.set(c::DROP_STAGE, stage.kind.to_owned());
         item.clip.set(c::ERROR_KIND, error.kind.to_owned());

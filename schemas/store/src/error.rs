@@ -52,8 +52,6 @@ pub enum StoreError {
         path: PathBuf,
         /// The version asked for.
         version: u64,
-        /// What Lance said.
-        source: Box<lance::Error>,
     },
     /// The table has no such tag.
     #[error(

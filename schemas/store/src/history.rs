@@ -141,10 +141,14 @@ impl Store {
         let clips = self.latest_clips().await?;
         let Some(version) = version else { return Ok(clips) };
         let path = self.layout().clips();
-        clips.checkout_version(version).await.map_err(|source| StoreError::NoVersion {
-            path,
-            version,
-            source: Box::new(source),
+        // Lance names its own files and lines, which tell nobody more.
+        clips.checkout_version(version).await.map_err(|error| match error {
+            lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. } => {
+                StoreError::NoVersion { path, version }
+            }
+            error => {
+                StoreError::Lance { action: "read a version of", path, source: Box::new(error) }
+            }
         })
     }
 }

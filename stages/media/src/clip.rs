@@ -29,7 +29,7 @@ use crate::{
     packet::Packet,
     probe,
     restart::refuse_restart,
-    shown::refuse_false_times,
+    shown::{refuse_false_times, refuse_refresh},
     webp,
 };
 
@@ -105,6 +105,11 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     let is_vp8 = codec == ffi::AVCodecID::AV_CODEC_ID_VP8;
     let configuration = configuration(&packets, extradata(input.parameters(stream)))?;
     let form = form_for(codec);
+    if [ffi::AVCodecID::AV_CODEC_ID_QTRLE, ffi::AVCodecID::AV_CODEC_ID_SMC].contains(&codec) {
+        return Err(MediaError::mux(
+            "neither MP4 nor Matroska holds what its codec needs (depth, palette): use form = \"transcode\"",
+        ));
+    }
 
     // Without presentation times there is only the order of the packets, which is the frames' own
     // where the codec does not reorder.
@@ -117,8 +122,8 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     }
 
     // A copy of such a file into MP4 calls decode times presentation times. Only frames tell.
-    let are_alike = |packet: &Packet| packet.pts() == packet.dts();
-    if is_reordered && packets.len() > 1 && packets.iter().all(are_alike) {
+    let is_in_order = packets.windows(2).all(|pair| pair[0].time() < pair[1].time());
+    if is_reordered && packets.len() > 1 && is_in_order {
         refuse_false_times(&input, &info, &packets)?;
     }
 
@@ -126,6 +131,7 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
         packet.time().is_some_and(|pts| span.contains(pts)) && !(is_vp8 && is_invisible_vp8(packet))
     };
     let frames = packets.iter().filter(|packet| is_shown(packet)).count() as u32;
+    refuse_refresh(&input, &info, (&packets, span), frames)?;
     let before = packets.iter().filter(|packet| packet.time() < Some(span.start)).count() as u32;
     let (packets, time_base) = if is_vp8 {
         (hide_before(packets, span)?, base)
@@ -147,7 +153,12 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
         time_base,
         configuration: configuration.as_deref(),
     };
-    let mut bytes = mux::write(&plan, packets)?;
+    let mut bytes = mux::write(&plan, packets).map_err(|error| match error {
+        MediaError::Mux { reason } => {
+            MediaError::mux(format!("{}; form = \"transcode\" does without", reason.trim()))
+        }
+        error => error,
+    })?;
     if form == ClipForm::Mp4 {
         let length = (span.end - span.start).unsigned_abs() * u64::from(base.num.unsigned_abs());
         mp4::shorten_edit(&mut bytes, length)?;

@@ -3,7 +3,7 @@
 //! Files lie by omission: most say nothing. An unnamed matrix is taken to be BT.709 for pictures
 //! wider than 1279 or taller than 576 and BT.601 below, the rule of video players (FFmpeg's own
 //! converter takes BT.601 always, so its output differs on unlabelled HD), and BT.2020 for PQ and
-//! HLG. An unnamed range is limited, except in the `yuvj` formats. PQ and HLG are tone-mapped
+//! HLG. An unnamed range is limited, except in the `yuvj` formats and in grey. PQ and HLG are tone-mapped
 //! (`tone.rs`), primaries become BT.709's (`gamut.rs`; unnamed ones are taken for these, and PQ's and
 //! HLG's for BT.2020's); other curves, log among them, are shown as they are, and the `transfer` name
 //! says so.
@@ -105,6 +105,16 @@ pub(crate) fn of_frame(frame: &ffi::AVFrame) -> FrameColors {
     ]
     .into_iter()
     .any(|format| format as i32 == frame.format);
+    // As FFmpeg's converter takes it.
+    let is_unnamed_grey = range == ffi::AVColorRange::AVCOL_RANGE_UNSPECIFIED as u32
+        && [
+            F::AV_PIX_FMT_GRAY8,
+            F::AV_PIX_FMT_GRAY10LE,
+            F::AV_PIX_FMT_GRAY12LE,
+            F::AV_PIX_FMT_GRAY16LE,
+        ]
+        .into_iter()
+        .any(|format| format as i32 == frame.format);
     let is_unnamed = space == ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED as u32;
     let space = if is_unnamed && Hdr::of(frame).is_some() {
         ffi::AVColorSpace::AVCOL_SPC_BT2020_NCL as u32
@@ -117,7 +127,9 @@ pub(crate) fn of_frame(frame: &ffi::AVFrame) -> FrameColors {
             u32::try_from(frame.width).unwrap_or(0),
             u32::try_from(frame.height).unwrap_or(0),
         ),
-        is_full_range: is_jpeg || range == ffi::AVColorRange::AVCOL_RANGE_JPEG as u32,
+        is_full_range: is_jpeg
+            || is_unnamed_grey
+            || range == ffi::AVColorRange::AVCOL_RANGE_JPEG as u32,
     }
 }
 

@@ -219,6 +219,12 @@ impl AvFrame {
         Ok(frame)
     }
 
+    /// Whether the decoder says that the picture is not as it was made.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        let frame = self.get();
+        frame.flags & ffi::AV_FRAME_FLAG_CORRUPT != 0 || frame.decode_error_flags != 0
+    }
+
     /// Makes this blank frame another owner of what `other` shows.
     pub(crate) fn refer_to(&mut self, other: &Self) -> Result<(), MediaError> {
         // SAFETY: a blank frame and a valid one.

@@ -24,6 +24,7 @@ use crate::{
     access::Watch,
     error::describe,
     log::{Tap, init},
+    nal::Nal,
     packet::Packet,
     probe::text,
     still,
@@ -348,6 +349,11 @@ impl Input {
         }
         first = self.seek_before(pts)?;
         Ok(first)
+    }
+
+    /// Whether a refresh of H.264 begins with a packet of the chosen stream.
+    pub(crate) fn is_refresh(&self, packet: &Packet) -> bool {
+        Nal::new(self.parameters(self.stream)).is_some_and(|nal| nal.is_refresh(packet.data()))
     }
 
     fn next_key(&mut self) -> Result<Option<Packet>, MediaError> {

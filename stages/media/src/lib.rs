@@ -43,6 +43,7 @@ mod likeness;
 mod log;
 mod lzw;
 mod mat;
+mod mono;
 mod mp4;
 mod mux;
 mod nal;

@@ -189,11 +189,14 @@ fn copy_description(
         if let Some(bytes) = plan.configuration {
             set_configuration(parameters, bytes)?;
         }
-        // The source's four-character code, if this container has it for this codec.
+        // The source's four-character code, if this container has it for this codec, or none: Matroska
+        // says by it which ProRes it is.
         let tags = (*(*output.context).oformat).codec_tag;
-        let is_known = !tags.is_null()
-            && ffi::av_codec_get_id(tags, (*parameters).codec_tag) == (*parameters).codec_id;
-        if !is_known {
+        let codec = (*parameters).codec_id;
+        let is_fitting = !tags.is_null()
+            && (ffi::av_codec_get_id(tags, (*parameters).codec_tag) == codec
+                || ffi::av_codec_get_tag(tags, codec) == 0);
+        if !is_fitting {
             (*parameters).codec_tag = 0;
         }
         (*stream).avg_frame_rate = source.avg_frame_rate;

@@ -47,28 +47,52 @@ impl Nal {
     }
 
     /// The kind of the first picture in the packet.
-    pub(crate) fn picture(self, mut data: &[u8]) -> Picture {
+    pub(crate) fn picture(self, data: &[u8]) -> Picture {
+        self.slice(data).map_or(Picture::Other, |(kind, _)| kind)
+    }
+
+    /// Whether an H.264 picture is one of those that are renewed bit by bit (periodic intra refresh):
+    /// flagged as a key, but made of predicted slices, and whole only some pictures later.
+    pub(crate) fn is_refresh(self, data: &[u8]) -> bool {
+        let Some((Picture::Other, slice)) = self.slice(data).filter(|_| !self.is_hevc) else {
+            return false;
+        };
+        // After the unit's header: `first_mb_in_slice` and `slice_type` (H.264, 7.3.3).
+        let bits =
+            slice.iter().skip(1).take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+        let mut bits = bits << (8 * (8 - slice.len().saturating_sub(1).min(8)));
+        let mut golomb = || {
+            let zeros = bits.leading_zeros().min(31);
+            bits <<= zeros;
+            let value = (bits >> (63 - zeros)) - 1;
+            bits <<= zeros + 1;
+            value
+        };
+        golomb();
+        !matches!(golomb() % 5, 2 | 4)
+    }
+
+    /// The first slice of the packet: its kind, and its unit with what follows.
+    fn slice(self, mut data: &[u8]) -> Option<(Picture, &[u8])> {
         loop {
             let unit;
             if self.length_bytes == 0 {
-                let Some(at) = data.windows(3).position(|bytes| bytes == [0, 0, 1]) else {
-                    return Picture::Other;
-                };
+                let at = data.windows(3).position(|bytes| bytes == [0, 0, 1])?;
                 data = &data[at + 3..];
                 unit = data;
             } else {
                 if data.len() <= self.length_bytes {
-                    return Picture::Other;
+                    return None;
                 }
                 let (length, rest) = data.split_at(self.length_bytes);
                 let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
                 unit = rest;
                 data = rest.get(length..).unwrap_or_default();
             }
-            let Some(first) = unit.first() else { return Picture::Other };
+            let first = unit.first()?;
             let kind = if self.is_hevc { hevc(first >> 1 & 0x3f) } else { avc(first & 0x1f) };
             if let Some(kind) = kind {
-                return kind;
+                return Some((kind, unit));
             }
         }
     }
@@ -115,6 +139,10 @@ mod tests {
         assert_eq!(avc.picture(&[0, 0, 0, 2, 6, 9, 0, 0, 0, 3, 0x41, 1, 2]), Picture::Other);
         assert_eq!(avc.picture(&[0, 0, 0, 2, 6]), Picture::Other);
         assert_eq!(avc.picture(&[]), Picture::Other);
+        // `first_mb_in_slice` 0, then `slice_type` 5 (predicted) and 7 (intra).
+        assert!(avc.is_refresh(&[0, 0, 0, 3, 0x41, 0b1001_1000, 0]));
+        assert!(!avc.is_refresh(&[0, 0, 0, 3, 0x41, 0b1000_1000, 0]));
+        assert!(!avc.is_refresh(&[0, 0, 0, 3, 0x65, 0b1001_1000, 0]), "an IDR picture");
         let annex_b = Nal { is_hevc: true, length_bytes: 0 };
         let idr = [0, 0, 0, 1, 0x40, 1, 7, 0, 0, 1, 0x26, 1, 5];
         assert_eq!(annex_b.picture(&idr), Picture::Closed);

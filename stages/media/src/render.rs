@@ -127,7 +127,7 @@ impl Renderer {
             // Colours that BT.709 does not have are clipped as RGB: as YUV they would change others.
             filters.push(format!(
                 "zscale=w={width}:h={height}:f=lanczos:rin={range}:tin={transfer}:pin={primaries}:\
-                 min={}:t=linear:npl=100,format=gbrpf32le,zscale=p=709,\
+                 p={primaries}:min={}:t=linear:npl=100,format=gbrpf32le,zscale=p=709,\
                  tonemap=tonemap=hable:desat=0:peak={},zscale=t=709,format=gbrp16le,\
                  zscale=m=709:r=tv,format={}",
                 colors.matrix.zscale_name(),

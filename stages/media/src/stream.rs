@@ -22,6 +22,7 @@ use crate::{
     error::describe,
     frame::AvFrame,
     input::{Input, Read},
+    mono,
     packet::Packet,
     probe, tail,
 };
@@ -126,7 +127,8 @@ impl Stream {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        Stats { complaints: self.codec.complaints(), ..self.stats.clone() }
+        let complaints = self.codec.complaints() + self.stats.complaints;
+        Stats { complaints, ..self.stats.clone() }
     }
 
     /// Gives the next frame a whole deadline of its own.
@@ -304,13 +306,15 @@ impl Stream {
             }
             return Ok(None);
         }
+        // Some decoders mark a picture and write nothing to the log.
+        self.stats.complaints += u64::from(frame.is_corrupt());
         self.stats.untimed += u64::from(stated.is_none());
         self.stats.squeezed += u64::from(stated.is_some_and(|stated| stated != pts));
         self.newest = Some((pts, duration));
         let index = self.stats.frames;
         self.stats.frames += 1;
         let video = &self.info.video;
-        Ok(Some(Frame::new(frame, (pts, duration), index, video)))
+        Ok(Some(Frame::new(mono::add_chroma(frame)?, (pts, duration), index, video)))
     }
 
     /// Frame threads keep the failures of the last packets to themselves; a complaint and a missing

@@ -19,6 +19,7 @@ use crate::{
     probe,
     render::Renderer,
     restart::refuse_restart,
+    shown::refreshed,
     webp::is_animated,
 };
 
@@ -61,9 +62,7 @@ pub fn transcode_clip(
     let mut frames = 0_u32;
     while let Some(frame) = decoder.next_frame()? {
         if frames == 0 && frame.pts != span.start {
-            return Err(MediaError::mux(
-                "the first frame of the span is not at its time in the file",
-            ));
+            return Err(begins_elsewhere(path, span, access));
         }
         let (renderer, encoder, shown) = match running.take() {
             Some((mut renderer, encoder)) => {
@@ -82,7 +81,7 @@ pub fn transcode_clip(
         frames += 1;
     }
     let Some((_, mut encoder)) = running else {
-        return Err(MediaError::mux("no frame lies in the span"));
+        return Err(begins_elsewhere(path, span, access));
     };
     encoder.encode(None, &mut packets)?;
     show_until(&mut packets, span.end - span.start);
@@ -90,6 +89,19 @@ pub fn transcode_clip(
     let length = Span { start: 0, end: span.end - span.start, time_base: base };
     let bytes = in_one_file(like, packets, &length)?;
     Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames })
+}
+
+/// Why the first frame that was decoded is not the first one of the span.
+fn begins_elsewhere(path: &Path, span: &Span, access: &Access) -> MediaError {
+    let is_refresh = || {
+        let (mut input, _) = probe::open(path, access).ok()?;
+        let key = input.seek_before(span.start).ok()??;
+        Some(input.is_refresh(&key))
+    };
+    if !is_animated(path) && is_refresh() == Some(true) {
+        return refreshed();
+    }
+    MediaError::mux("the first frame of the span is not at its time in the file")
 }
 
 /// Has each packet's picture shown until the next one's time, and the last one's until `end`:

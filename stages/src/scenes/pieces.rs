@@ -92,6 +92,14 @@ impl Pieces {
         self.end_pts = pts + duration.max(1);
     }
 
+    /// Where the frame after the last one begins, which its own duration may get wrong: remuxed files
+    /// of varying rate give each frame the mean.
+    pub(crate) fn end_at(&mut self, pts: i64) {
+        if self.pts.back().is_some_and(|last| *last < pts) {
+            self.end_pts = pts;
+        }
+    }
+
     /// A detector found that `frame` begins a new scene. A cut at the very first frame is no cut.
     pub(crate) fn cut(&mut self, frame: u64) {
         if frame > self.first {
@@ -246,6 +254,18 @@ mod tests {
             trimmed,
             [(0, 3800, Edge::Source, Edge::Cut), (4200, 8000, Edge::Cut, Edge::Source)]
         );
+    }
+
+    #[test]
+    fn the_last_piece_ends_where_the_next_unit_begins() {
+        for duration in [20, 120] {
+            let mut pieces = Pieces::new(TB, 10.0, 0.0, Edge::Source);
+            pieces.frame(0, duration);
+            pieces.frame(40, duration);
+            pieces.end_at(100);
+            let piece = pieces.finish(Edge::Unit).unwrap().unwrap();
+            assert_eq!((piece.start_pts, piece.end_pts), (0, 100));
+        }
     }
 
     #[test]

@@ -241,6 +241,10 @@ impl<'a> Pass<'a> {
             let cuts = self.detectors.iter().filter_map(|detector| detector.finish(last));
             cuts.for_each(|cut| self.pieces.cut(cut));
         }
+        // The next unit begins there.
+        if let Some(end) = self.unit.end.filter(|_| cut_out == Edge::Unit) {
+            self.pieces.end_at(end);
+        }
         while let Some(piece) = self.pieces.finish(cut_out) {
             self.emit(piece, out)?;
         }

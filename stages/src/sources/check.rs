@@ -57,6 +57,8 @@ pub(super) fn check(
             report(&format!("paths[{index}]"), problem);
         }
     }
+    // A file is a source once, and what a manifest says of it is not to be lost to a folder that has it too.
+    roots.sort_by_key(|root| !matches!(root, Root::Manifest(_)));
     if errors.is_empty() { Ok(roots) } else { Err(errors) }
 }
 
@@ -74,6 +76,9 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn path(&self, text: &str, roots: &mut Vec<Root>) -> Result<(), Problem> {
+        if text.trim().is_empty() {
+            return Err(Problem::Empty);
+        }
         let path = match reference(text.into()) {
             Reference::Local(path) => self.base.join(path),
             Reference::Remote => return Err(Problem::Remote(text.to_owned())),

@@ -24,7 +24,7 @@ pub const IMAGE_EXTENSIONS: &[&str] = &["jpg", "jpeg", "png", "bmp", "tif", "tif
 #[serde(default, deny_unknown_fields)]
 pub struct InputConfig {
     /// Files, folders, globs and manifests (`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`), in
-    /// the order in which they are read; also `file://` URIs. Relative to this file's folder.
+    /// the order in which they are read, but manifests first; also `file://` URIs. Relative to this file's folder.
     /// A file named here is always tried, whatever its extension. Globs know `*`, `?`, `[..]` and
     /// `**`, but not braces.
     pub paths: Vec<String>,
@@ -109,6 +109,9 @@ pub enum Problem {
     /// There is nothing to read.
     #[error("no paths are given: name files, folders, globs or manifests")]
     NoPaths,
+    /// An empty text where a path should be.
+    #[error("an empty path: name a file, a folder or a pattern (`.` is the recipe's folder)")]
+    Empty,
     /// Nothing is at a path.
     #[error("nothing is at `{}`{hint}", looked_at.display())]
     Missing {

@@ -5,7 +5,7 @@
 //! looking (a dangling link, a folder that cannot be read, a bad line of a manifest) is a
 //! listing of its own, so that nothing is lost without a word.
 //!
-//! The stream is lazy and its order is fixed: `paths` as written, names of a folder by their
+//! The stream is lazy and its order is fixed: `paths` as written but manifests first, names of a folder by their
 //! bytes, rows of a manifest as they stand. Memory holds the names of the folders being walked
 //! and 16 bytes for every source and folder seen (what it takes to list a file once), never the
 //! list itself. Sorting a folder costs reading all of its names before the first is given; the

@@ -149,7 +149,7 @@ fn names_that_are_not_utf8_work() {
     let name = OsStr::from_bytes(b"caf\xe9 1.mp4");
     fs::write(dir.path().join(name), "x").unwrap();
     fs::write(dir.path().join("list.csv"), b"path,caption\ncaf\xe9 1.mp4,a caf\xc3\xa9\n").unwrap();
-    for paths in ["", "*.mp4", "list.csv"] {
+    for paths in [".", "*.mp4", "list.csv"] {
         let found = sources(&dir, &config(&[paths]));
         assert_eq!(found.len(), 1, "{paths}");
         assert_eq!(found[0].path.file_name(), Some(name));

@@ -85,6 +85,7 @@ fn generated_files() {
         ("j.mpg", "-c:v mpeg2video -g 12 -bf 2"),
         ("k.mov", "-c:v prores"),
         ("l.mkv", "-c:v theora -g 30"),
+        ("o.mov", "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le"),
     ] {
         let path = make(folder.path(), name, &format!("{source} {codec}"));
         check_file(&path, true);
@@ -166,6 +167,25 @@ fn times_that_are_those_of_decoding_are_refused() {
     let span = Span { start: base.ticks(0.8), end: base.ticks(1.6), time_base: base };
     let error = copy_clip(&path, &span, &Access::default()).unwrap_err().to_string();
     assert!(error.contains("form = \"transcode\""), "{error}");
+    // Matroska has no decode times beside them.
+    let with = source.replace("mpeg4 -q:v 2 -bf 2", "libx264 -bf 2");
+    let right = make(folder.path(), "right.mp4", &with);
+    let line = format!("-i {} -c copy -bsf:v setts=pts=DTS", right.display());
+    let path = make(folder.path(), "wrong.mkv", &line);
+    let base = probe(&path, &Access::default()).unwrap().video.time_base;
+    let span = Span { start: base.ticks(0.8), end: base.ticks(1.6), time_base: base };
+    let error = copy_clip(&path, &span, &Access::default()).unwrap_err().to_string();
+    assert!(error.contains("not those at which"), "{error}");
+    // Pictures that are renewed bit by bit.
+    let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=3 -c:v libx264";
+    let line = format!("{source} -x264-params intra-refresh=1:keyint=15");
+    let path = make(folder.path(), "refresh.ts", &line);
+    let base = probe(&path, &Access::default()).unwrap().video.time_base;
+    let first = probe(&path, &Access::default()).unwrap().video.start_pts;
+    let span =
+        Span { start: first + base.ticks(1.0), end: first + base.ticks(2.0), time_base: base };
+    let error = copy_clip(&path, &span, &Access::default()).unwrap_err().to_string();
+    assert!(error.contains("intra refresh"), "{error}");
     // Where nothing is reordered they are right.
     let plain = make(folder.path(), "p.mp4", &source.replace("-bf 2", "-bf 0"));
     let base = probe(&plain, &Access::default()).unwrap().video.time_base;

@@ -136,7 +136,11 @@ fn other_primaries_are_shown_as_zscale_shows_them() {
 #[test]
 fn transcoded_clips_have_the_colours_that_are_analysed() {
     let folder = tempfile::tempdir().unwrap();
-    let hdr = [("bt2020", "bt2020nc", "smpte2084"), ("bt709", "bt2020nc", "smpte2084")];
+    let hdr = [
+        ("bt2020", "bt2020nc", "smpte2084"),
+        ("bt709", "bt2020nc", "smpte2084"),
+        ("unknown", "bt2020nc", "smpte2084"),
+    ];
     let encoding = Encoding {
         crf: 1.0,
         preset: "veryfast".to_owned(),
@@ -159,5 +163,36 @@ fn transcoded_clips_have_the_colours_that_are_analysed() {
         let said = named(&file, 0, "color_primaries");
         let is_near = matches!(colors.0, "smpte170m" | "bt470bg");
         assert_eq!(said.as_deref(), Some(if is_near { colors.0 } else { "bt709" }), "{colors:?}");
+    }
+}
+
+#[test]
+fn grey_of_limited_range_is_black_and_white() {
+    let folder = tempfile::tempdir().unwrap();
+    for (format, range, levels) in [
+        ("gray", "tv", [(16, 0), (126, 128), (235, 255)]),
+        ("gray10le", "tv", [(64, 0), (502, 128), (940, 255)]),
+        ("gray", "pc", [(0, 0), (128, 128), (255, 255)]),
+    ] {
+        for (sample, level) in levels {
+            let line = format!(
+                "-f lavfi -i color=black:s=66x50:r=10:d=0.2,format={format},geq=lum={sample} \
+                 -c:v ffv1 -color_range {range}"
+            );
+            let path = make(folder.path(), "grey.mkv", &line);
+            let frame = first(&path);
+            let picture = shown(&frame).data;
+            let near = |value: &u8| (i32::from(*value) - level).abs() <= 2;
+            assert!(picture.iter().all(near), "{format} {range} {sample}: {}", picture[0]);
+            let time_base = probe(&path, &Access::default()).unwrap().video.time_base;
+            let span = Span { start: frame.pts, end: frame.pts + frame.duration.max(1), time_base };
+            let encoding = Encoding { crf: 1.0, ..Encoding::default() };
+            let how = Interlaced::Deinterlace;
+            let clip = transcode_clip(&path, &span, &encoding, how, &Access::default()).unwrap();
+            let file = folder.path().join("clip.mp4");
+            std::fs::write(&file, &clip.bytes).unwrap();
+            let off = apart(&shown(&first(&file)).data, &picture);
+            assert!(off <= 2.0, "{format} {range} {sample}: the clip is {off} levels away");
+        }
     }
 }
