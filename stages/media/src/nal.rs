@@ -58,13 +58,13 @@ impl Nal {
             return false;
         };
         // After the unit's header: `first_mb_in_slice` and `slice_type` (H.264, 7.3.3).
-        let bits =
-            slice.iter().skip(1).take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-        let mut bits = bits << (8 * (8 - slice.len().saturating_sub(1).min(8)));
+        let bytes = slice.iter().skip(1).chain(std::iter::repeat(&0)).take(8);
+        let mut bits = bytes.fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
         let mut golomb = || {
             let zeros = bits.leading_zeros().min(31);
             bits <<= zeros;
-            let value = (bits >> (63 - zeros)) - 1;
+            // Zeros alone are no number: the slice is damaged or cut off.
+            let value = (bits >> (63 - zeros)).saturating_sub(1);
             bits <<= zeros + 1;
             value
         };
@@ -143,6 +143,13 @@ mod tests {
         assert!(avc.is_refresh(&[0, 0, 0, 3, 0x41, 0b1001_1000, 0]));
         assert!(!avc.is_refresh(&[0, 0, 0, 3, 0x41, 0b1000_1000, 0]));
         assert!(!avc.is_refresh(&[0, 0, 0, 3, 0x65, 0b1001_1000, 0]), "an IDR picture");
+        for cut in [
+            &[0, 0, 0, 1, 0x41][..],
+            &[0, 0, 0, 9, 0x41, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0, 0, 0, 2, 0x41, 0xff],
+        ] {
+            avc.is_refresh(cut); // Any answer, but no panic.
+        }
         let annex_b = Nal { is_hevc: true, length_bytes: 0 };
         let idr = [0, 0, 0, 1, 0x40, 1, 7, 0, 0, 1, 0x26, 1, 5];
         assert_eq!(annex_b.picture(&idr), Picture::Closed);
