@@ -176,7 +176,10 @@ impl Recipe {
         let clip = output.clip();
         if !no_sections.touches("output") {
             no_output.check("[output]", &mut problems, |found| output.check(base, found));
-            no_output.check("", &mut problems, |found| clip.validate(found));
+            // What the other settings may be depends on the codec.
+            if !no_output.touches("transcode.codec") {
+                no_output.check("", &mut problems, |found| clip.validate(found));
+            }
             let is_used = clip.form == Form::Transcode || no_output.touches("form");
             if document.output.contains_key("transcode") && !is_used {
                 problems.enter("[output]");

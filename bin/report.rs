@@ -59,18 +59,16 @@ pub(crate) fn print(ended: &Ended<'_>) {
     funnel(report, copies);
     self::copies(copies);
     bottleneck(&report.stages, took.as_secs_f64());
-    let ratio = match report.frames_source {
-        0 => 0.0,
-        frames => report.frames_decoded as f64 / frames as f64,
+    let (decoded, source) = (report.frames_decoded, report.frames_source);
+    let ratio = match source {
+        0 => String::new(),
+        frames => format!(" = {:.2}", decoded as f64 / frames as f64),
     };
     let again = match report.frames_again {
         0 => "clips are written without decoding".to_owned(),
         frames => format!("{frames} decoded again to write clips"),
     };
-    say(&format!(
-        "analysis frames decoded / source frames: {} / {} = {ratio:.2}; {again}",
-        report.frames_decoded, report.frames_source
-    ));
+    say(&format!("analysis frames decoded / source frames: {decoded} / {source}{ratio}; {again}"));
     let seconds = took.as_secs_f64();
     let memory =
         env::peak_memory().map_or_else(String::new, |b| format!(", peak memory {} MiB", b >> 20));

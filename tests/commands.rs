@@ -84,6 +84,14 @@ fn one_video_can_be_tried_without_a_recipe() {
     left.sort();
     assert_eq!(left, ["my film.sheet.jpg", "videos"], "nothing else is left behind");
 
+    let film = std::fs::read(folder.path("videos/my film.mp4")).unwrap();
+    for sheet in ["videos/my film.mp4", "videos/../videos/my film.mp4"] {
+        let said = curate_in(&folder.path(""), &["try", "videos/my film.mp4", "--sheet", sheet]);
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains("--sheet"), "{}", said.err);
+    }
+    assert!(film == std::fs::read(folder.path("videos/my film.mp4")).unwrap(), "it is as it was");
+
     std::fs::write(folder.path("broken.mp4"), "no video").unwrap();
     let said = curate_in(&folder.path(""), &["try", "broken.mp4"]);
     assert_eq!(said.code, Some(3), "{}", said.err);

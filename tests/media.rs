@@ -275,16 +275,44 @@ fn recordings_that_overlap_are_partial_and_no_clip_shows_the_other_one() {
     let scenes = SCENES.replace("2.0", "0.1");
     let rest = format!("{scenes}\ndetectors = [{{ kind = \"fixed\", seconds = 0.4 }}]");
     for form in ["copy", "transcode"] {
-        run(&recipe(&folder, form, "", &format!("form = \"{form}\""), &rest), 3);
+        let said = run(&recipe(&folder, form, "", &format!("form = \"{form}\""), &rest), 3);
         let units = folder.rows(form, "select status, error_kind, error_message from units");
         assert!(units.contains("partial,inexact_times,"), "{units}");
         assert!(units.contains("of 200 frames have times that go back"), "{units}");
         let failed = "select distinct error_kind from clips where status = 'failed'";
         assert_eq!(folder.rows(form, failed), "error_kind\ntimes\n");
-        let kept = folder.rows(form, "select count(*) from clips where status = 'kept'");
-        let kept: u32 = kept.lines().nth(1).unwrap().parse().unwrap();
-        assert!(kept >= 14, "{kept} of 20 clips are elsewhere");
+        let count = |status: &str| -> u32 {
+            let sql = format!("select count(*) from clips where status = '{status}'");
+            folder.rows(form, &sql).lines().nth(1).unwrap().parse().unwrap()
+        };
+        let (kept, failed) = (count("kept"), count("failed"));
+        assert!(kept >= 14, "{kept} clips are kept");
+        let told = said.err.lines().find_map(|line| line.strip_suffix(" failed: times"));
+        let told: Option<u32> = told.and_then(|count| count.trim().parse().ok());
+        assert_eq!(told, Some(failed), "the funnel counts them: {}", said.err);
     }
+}
+
+/// A copy would keep wrong times, so that it is no advice where the container has them.
+#[test]
+fn wrong_times_are_told_with_what_mends_them() {
+    let folder = Folder::new();
+    // A picture a second, and each has its decode time.
+    let line = "-f lavfi -i testsrc2=s=96x64:r=1:d=80 -c:v libx264 -g 10 -bf 3 \
+                -x264-params b-adapt=0:scenecut=0";
+    let timed = make(&folder.path(""), "timed.mp4", line);
+    let line = format!("-i {} -c copy -bsf:v setts=pts=DTS", timed.display());
+    make(&folder.path("videos"), "back.mkv", &line);
+    let told = "select error_kind, error_message from units";
+    run(&recipe(&folder, "out", "", "", SCENES), 3);
+    let said = folder.rows("out", told);
+    assert!(said.contains("times,") && said.contains("setpts=N/FRAME_RATE/TB"), "{said}");
+    let line = format!("-i {} -vf setpts=N/FRAME_RATE/TB", folder.text("videos/back.mkv"));
+    make(&folder.path("videos"), "mended.mp4", &line);
+    fs::remove_file(folder.path("videos/back.mkv")).unwrap();
+    run(&recipe(&folder, "mended", "", "", SCENES), 0);
+    let frames = "select sum(frames_source) as n from units";
+    assert_eq!(folder.rows("mended", frames), "n\n80\n");
 }
 
 #[test]
@@ -347,13 +375,7 @@ fn units_of_a_film_of_varying_rate_meet() {
     let scenes = "[[stage]]\nkind = \"scenes\"\nmin_s = 0.01\n\
                   detectors = [{ kind = \"fixed\", seconds = 20.0 }]";
     run(&recipe(&folder, "out", "", output, scenes), 0);
-    let spans = folder.rows("out", "select start_pts, end_pts from clips order by 1");
-    let spans: Vec<(i64, i64)> = spans
-        .lines()
-        .skip(1)
-        .map(|line| line.split_once(',').unwrap())
-        .map(|(start, end)| (start.parse().unwrap(), end.parse().unwrap()))
-        .collect();
+    let spans = folder.spans("out");
     assert!(spans.len() >= 3, "{spans:?}");
     assert!(spans.windows(2).all(|two| two[0].1 == two[1].0), "{spans:?}");
 }

@@ -84,6 +84,13 @@ impl Folder {
         said.out
     }
 
+    /// The spans of all clips, in ticks, in the order of their starts.
+    pub(crate) fn spans(&self, out: &str) -> Vec<(i64, i64)> {
+        let rows = self.rows(out, "select start_pts, end_pts from clips order by 1");
+        let spans = rows.lines().skip(1).map(|line| line.split_once(',').unwrap());
+        spans.map(|(start, end)| (start.parse().unwrap(), end.parse().unwrap())).collect()
+    }
+
     /// Everything the table says, without what differs between runs.
     pub(crate) fn canonical(&self, out: &str) -> Vec<String> {
         wait(async {

@@ -94,7 +94,7 @@ pub(crate) async fn extract(out: &Path, id: &str, output: Option<PathBuf>) -> an
     let (store, id, clip) = find(out, id).await?;
     let video = store.video(&id).await?.ok_or_else(|| {
         let status = clip.get(c::STATUS).map_or("", String::as_str);
-        UsageError(format!("clip {id} has no bytes in the table (it is {status}; kept clips have them unless form = \"none\")"))
+        UsageError(format!("clip {id} has no bytes in the table (it is {status}; kept clips have them unless [output] says form = \"none\" or bytes = \"none\")"))
     })?;
     if output.as_deref() == Some(Path::new("-")) {
         std::io::stdout().write_all(&video)?;

@@ -69,11 +69,22 @@ pub fn read_table<T: DeserializeOwned + Default>(
         if let Some(help) = help {
             entry.help = Some(help);
         }
-        let root: String = key.split(['.', '[']).next().unwrap_or_default().to_owned();
-        if table.remove(&root).is_none() {
+        if !leave_out(&mut table, &key) {
             return T::default();
         }
     }
+}
+
+/// Takes a setting out of a table, such as `transcode.codec`; of a list the whole of it. Gives whether
+/// there was one.
+fn leave_out(table: &mut toml::Table, key: &str) -> bool {
+    let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+    if let Some(toml::Value::Table(inner)) = table.get_mut(first)
+        && leave_out(inner, rest)
+    {
+        return true;
+    }
+    table.remove(first.split('[').next().unwrap_or_default()).is_some()
 }
 
 /// Settings that were stored as JSON (see `StageConfig::measuring` and `judging`), as a recipe's
@@ -117,7 +128,7 @@ fn explain(path: &str, message: &str, table: &toml::Table) -> (String, String, O
             None => format!("known settings: {}", known.join(", ")),
         };
         // In a list or a table of a table the path does not say which key it was.
-        let problem = if key == *unknown {
+        let problem = if key.rsplit('.').next() == Some(*unknown) {
             "there is no such setting".to_owned()
         } else {
             format!("there is no setting `{unknown}` here")

@@ -45,8 +45,10 @@ impl Server {
         let serve = move || {
             while let Some(manner) = manners.pop_front() {
                 let (connection, _) = listener.accept().unwrap();
-                let range = answer(&connection, &content, manner);
-                seen.lock().unwrap().push(range);
+                let range = range_of(&connection);
+                // Before the answer: the client may look as soon as it has that.
+                seen.lock().unwrap().push(range.clone());
+                answer(&connection, &content, manner, &range);
             }
         };
         std::thread::Builder::new().name("server".to_owned()).spawn(serve).unwrap();
@@ -59,7 +61,8 @@ impl Server {
     }
 }
 
-fn answer(connection: &TcpStream, content: &[u8], manner: Manner) -> String {
+/// Reads a request up to its body; gives its `Range`, empty without one.
+fn range_of(connection: &TcpStream) -> String {
     let mut range = String::new();
     for line in BufReader::new(connection).lines().map_while(Result::ok) {
         if line.is_empty() {
@@ -69,6 +72,10 @@ fn answer(connection: &TcpStream, content: &[u8], manner: Manner) -> String {
             range = value.to_owned();
         }
     }
+    range
+}
+
+fn answer(connection: &TcpStream, content: &[u8], manner: Manner, range: &str) {
     let start: Option<usize> = range.strip_suffix('-').map(|start| start.parse().unwrap());
     let (status, extra, body, count) = match manner {
         Manner::Refuse(status) => (status, String::new(), &[][..], 0),
@@ -93,7 +100,6 @@ fn answer(connection: &TcpStream, content: &[u8], manner: Manner) -> String {
         .unwrap();
     // The client may have left already.
     to.write_all(&body[..count]).unwrap_or_default();
-    range
 }
 
 /// Copies a wheel made by the test, and counts how often it is asked to.

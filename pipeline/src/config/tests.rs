@@ -48,6 +48,33 @@ fn what_was_expected_is_said_without_names_of_types() {
 }
 
 #[test]
+fn mistakes_in_a_table_of_a_table_hide_no_others() {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Outer {
+        inner: Inner,
+        lists: Vec<Inner>,
+        kept: u32,
+    }
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Inner {
+        crf: f64,
+        size: u32,
+        many: Vec<u32>,
+    }
+    let text = "kept = 3\nlists = [{ crf = 1 }, { crf = true }]\n\
+                [inner]\ncrf = 7\nsiz = 1\nsize = -1\nmany = [1, \"2\"]\n";
+    let mut problems = Problems::default();
+    let outer: Outer = read_table(&text.parse().unwrap(), &mut problems);
+    let mut keys: Vec<String> = problems.into_errors().into_iter().map(|e| e.key).collect();
+    keys.sort();
+    assert_eq!(keys, ["inner.many[1]", "inner.siz", "inner.size", "lists[1].crf"]);
+    let Outer { inner: Inner { crf, size, many }, lists, kept } = outer;
+    assert!(crf == 7.0 && size == 0 && many.is_empty() && lists.is_empty() && kept == 3);
+}
+
+#[test]
 fn a_syntax_error_names_its_line() {
     let found = problems_of("[run]\nworkers = = 2\n");
     assert!(found[0].starts_with("line 2"), "{found:?}");

@@ -108,9 +108,9 @@ impl Codec {
         unsafe { (*self.context).codec_id == ffi::AVCodecID::AV_CODEC_ID_AV1 }
     }
 
-    /// Width and height that it refused to decode, with an `x` between them.
+    /// Width and height that it refused to decode as too large, with an `x` between them.
     pub(crate) fn refused_size(&self) -> Option<String> {
-        self.tap.refused_size()
+        self.tap.refused_size().filter(|size| !size.split('x').any(|side| side == "0"))
     }
 
     /// How many error lines it logged.

@@ -10,6 +10,12 @@ use std::{ffi::c_int, path::PathBuf, time::Duration};
 
 use ffmpeg_next::ffi;
 
+/// What to do about recordings that were put behind each other.
+const JOINED: &str = "start anew: make one recording of it first (ffmpeg -i FILE -c copy NEW.mkv)";
+/// What to do about times that are wrong, and that a copy would keep.
+const WRONG: &str = "go back: have its pictures counted instead, if their rate is constant \
+                     (ffmpeg -i FILE -vf setpts=N/FRAME_RATE/TB NEW.mp4)";
+
 /// Why a media operation gave no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,13 +78,13 @@ pub enum MediaError {
         advice: String,
     },
     /// The same times come twice, so that a span says nothing of what is in it.
-    #[error(
-        "after {after_s:.3} s the times of the file start anew: make one recording of it first \
-         (ffmpeg -i FILE -c copy NEW.mkv)"
-    )]
+    #[error("after {after_s:.3} s the times of the file {}", if *.is_joined { JOINED } else { WRONG })]
     Times {
         /// The time before, in seconds.
         after_s: f64,
+        /// Whether it is of a container whose recordings may be put behind each other, as transport
+        /// streams may. In others the times are wrong, and remuxing keeps them.
+        is_joined: bool,
     },
     /// The decoder could not be started, or a position could not be reached.
     #[error("decoding failed while {during}: {reason}")]

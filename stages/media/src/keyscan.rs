@@ -143,7 +143,8 @@ impl KeyScan {
                 let (start, next) = (self.time(&packets[0])?, self.time(&packet)?);
                 if next <= start {
                     let after_s = self.info.video.time_base.seconds(start);
-                    return Err(MediaError::Times { after_s });
+                    let is_joined = self.input.may_restart();
+                    return Err(MediaError::Times { after_s, is_joined });
                 }
                 end = Some(next);
                 self.leading(packet, &mut packets)?;

@@ -36,7 +36,10 @@ pub(crate) fn refuse_restart(input: &mut Input, span: &Span) -> Result<(), Media
         // What comes again is what lies between the new time and the latest one.
         let goes_back = decoded.is_some_and(|decoded| dts < decoded);
         if goes_back && time < span.end && shown >= span.start {
-            return Err(MediaError::Times { after_s: span.time_base.seconds(shown) });
+            return Err(MediaError::Times {
+                after_s: span.time_base.seconds(shown),
+                is_joined: true,
+            });
         }
         decoded = Some(dts);
         shown = shown.max(time);

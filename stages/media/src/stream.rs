@@ -285,7 +285,8 @@ impl Stream {
         if let (Some(pts), Some((newest, _))) = (stated, self.newest)
             && pts < newest.saturating_sub(base.ticks(JITTER_S))
         {
-            return Err(MediaError::Times { after_s: base.seconds(newest) });
+            let (after_s, is_joined) = (base.seconds(newest), self.input.may_restart());
+            return Err(MediaError::Times { after_s, is_joined });
         }
         let pts = match (stated, self.newest) {
             (Some(pts), Some((newest, _))) if pts <= newest => newest.saturating_add(1),

@@ -10,6 +10,8 @@
 
 use std::{
     io::Write as _,
+    os::fd::AsRawFd as _,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -88,8 +90,10 @@ pub(crate) fn decode(
     shot: &Shot,
     cancel: &Arc<AtomicBool>,
 ) -> Result<Vec<u8>, ClipFault> {
-    let mut file = tempfile::Builder::new().prefix("curate-clip-").tempfile()?;
+    // Without a name in the folder nothing is left there, however training ends.
+    let mut file = tempfile::tempfile()?;
     file.write_all(bytes)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let access = Access { cancel: Some(Arc::clone(cancel)), ..Access::within(DEADLINE) };
     let options = DecodeOptions {
         threads: 1,
@@ -98,7 +102,7 @@ pub(crate) fn decode(
         segment: None,
         ..DecodeOptions::default()
     };
-    let mut decoder = Decoder::open(file.path(), &options)?;
+    let mut decoder = Decoder::open(&path, &options)?;
     let mut converter = Converter::new(PixelFormat::Rgb8);
     let (count, plane) = (shot.frames.len(), shot.size.width as usize * shot.size.height as usize);
     let mut values = vec![0; 3 * count * plane];

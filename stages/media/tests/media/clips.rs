@@ -179,13 +179,21 @@ fn times_that_are_those_of_decoding_are_refused() {
     // Pictures that are renewed bit by bit.
     let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=3 -c:v libx264";
     let line = format!("{source} -x264-params intra-refresh=1:keyint=15");
-    let path = make(folder.path(), "refresh.ts", &line);
-    let base = probe(&path, &Access::default()).unwrap().video.time_base;
-    let first = probe(&path, &Access::default()).unwrap().video.start_pts;
-    let span =
-        Span { start: first + base.ticks(1.0), end: first + base.ticks(2.0), time_base: base };
-    let error = copy_clip(&path, &span, &Access::default()).unwrap_err().to_string();
-    assert!(error.contains("intra refresh"), "{error}");
+    let stream = make(folder.path(), "refresh.ts", &line);
+    let boxed = make(folder.path(), "refresh.mp4", &line);
+    for path in [stream, boxed] {
+        let video = probe(&path, &Access::default()).unwrap().video;
+        let (first, time_base) = (video.start_pts, video.time_base);
+        let span = |start, end| {
+            let at = |seconds| first + time_base.ticks(seconds);
+            Span { start: at(start), end: at(end), time_base }
+        };
+        let copy = |start, end| copy_clip(&path, &span(start, end), &Access::default());
+        let error = copy(1.0, 2.0).unwrap_err().to_string();
+        assert!(error.contains("intra refresh"), "{error}");
+        // From the first picture on, which is whole, nothing is lost.
+        assert_eq!(copy(0.0, 1.0).unwrap().frames, 25);
+    }
     // Where nothing is reordered they are right.
     let plain = make(folder.path(), "p.mp4", &source.replace("-bf 2", "-bf 0"));
     let base = probe(&plain, &Access::default()).unwrap().video.time_base;

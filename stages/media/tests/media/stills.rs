@@ -56,6 +56,12 @@ fn pictures_that_take_more_memory_than_they_may_are_refused() {
         let error = within(&path, 720_000).unwrap_err();
         assert!(error.to_string().contains("4000x3000"), "{error}");
     }
+    // One without pixels is damaged.
+    let path = make(folder.path(), "none.png", &format!("{source} -frames:v 1"));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[16..24].fill(0);
+    fs::write(&path, bytes).unwrap();
+    assert_ne!(within(&path, 720_000).err().map(|error| error.kind()), Some("too_large"));
     // A video's frames are another matter, and copying a picture does not decode it.
     let path = make(folder.path(), "a.mkv", &format!("{source} -c:v libx264"));
     assert_eq!(within(&path, 1).unwrap(), 5);
