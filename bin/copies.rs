@@ -134,6 +134,8 @@ pub(crate) struct Settled {
     pub(crate) dropped: u64,
     /// Clips that are no longer copies.
     pub(crate) let_in: u64,
+    /// Whether that was looked at: a person in a hurry is not made to wait for it.
+    pub(crate) is_known: bool,
     /// Where no clip of the table is kept: what became of how many, most first.
     pub(crate) none_kept: Option<Vec<(u64, String)>>,
 }
@@ -145,6 +147,7 @@ pub(crate) async fn settle(store: &Store) -> anyhow::Result<Settled> {
         compare(store, &mut settled).await?;
     }
     settled.none_kept = none_kept(store).await?;
+    settled.is_known = true;
     Ok(settled)
 }
 

@@ -136,7 +136,7 @@ fn funnel(report: &Report, settled: &Settled) {
         say(
             "NO CLIP WAS KEPT. The lines above say why; `curate status` and `curate query` show more.",
         );
-    } else {
+    } else if settled.is_known {
         say("no clip of this run was kept, but the table has clips that are");
     }
 }

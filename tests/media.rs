@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use curate_testing::make;
+use curate_testing::{ffmpeg, make};
 
 use crate::util::{Folder, Said, curate, scenes_of};
 
@@ -129,6 +129,33 @@ fn bytes_of_dropped_clips_are_stored_where_that_is_asked_for() {
     );
 }
 
+/// A row says how large its clip is, whatever the file begins with.
+#[test]
+fn a_clip_has_one_size() {
+    let folder = Folder::new();
+    let part = |size: &str, offset: f64| {
+        let how = "-c:v libx264 -preset veryfast -g 25 -bf 2";
+        let line =
+            format!("-f lavfi -i testsrc2=s={size}:r=25:d=4 {how} -output_ts_offset {offset}");
+        fs::read(make(folder.path("").as_path(), &format!("{size}.ts"), &line)).unwrap()
+    };
+    let both = [part("176x144", 0.0), part("128x96", 4.2)].concat();
+    fs::write(folder.path("videos/both.ts"), both).unwrap();
+    for form in ["copy", "transcode"] {
+        run(&recipe(&folder, form, "", &format!("form = \"{form}\""), SCENES), 0);
+        let sql = "select width, height, num_frames, status from clips order by start_pts";
+        let rows = folder.rows(form, sql);
+        assert_eq!(rows, "width,height,num_frames,status\n176,144,100,kept\n128,96,100,kept\n");
+        let ids = folder.rows(form, "select clip_id from clips order by start_pts");
+        for (id, size) in ids.lines().skip(1).zip([(176, 144), (128, 96)]) {
+            extract(&folder, form, id);
+            let clip = folder.text("clip");
+            let seen = ffmpeg(["-i", &clip, "-pix_fmt", "gray", "-f", "rawvideo", "-"]);
+            assert_eq!(seen.len(), 100 * size.0 * size.1, "{form}: {size:?}");
+        }
+    }
+}
+
 #[test]
 fn still_pictures_are_clips_of_one_frame() {
     let folder = Folder::new();
@@ -147,7 +174,8 @@ fn still_pictures_are_clips_of_one_frame() {
         let rows = folder.rows(form, sql);
         let rows: Vec<&str> = rows.lines().skip(1).collect();
         assert_eq!(rows[1], "image,kept,image,1,640,360,true,false");
-        assert!(rows[2].starts_with("video,kept,"), "a GIF is video: {}", rows[2]);
+        let fate = if form == "copy" { "video,failed," } else { "video,kept," };
+        assert!(rows[2].starts_with(fate), "a GIF is video, and is not copied: {}", rows[2]);
         let id = folder.rows(form, "select clip_id from clips where kind = 'image'");
         let bytes = extract(&folder, form, id.lines().nth(1).unwrap());
         assert_eq!(bytes, fs::read(videos.join("b.png")).unwrap());

@@ -37,8 +37,8 @@ pub(crate) fn train_with_kills(
 ) -> Said {
     let drawn = |below: u64| RandomState::new().hash_one(0) % below;
     for _ in 0..kills {
-        // Not in the last two steps, or it might be over before it is killed.
-        let (reached, pause) = (1 + drawn(steps as u64 - 3) as usize, drawn(60));
+        // Not in the later steps, or it might be over before it is killed.
+        let (reached, pause) = (1 + drawn(steps as u64 / 2) as usize, drawn(60));
         eprintln!("killed {pause} ms after step {reached} of {steps}");
         let mut child = command(kind, path, 2);
         let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

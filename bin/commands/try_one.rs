@@ -5,6 +5,7 @@
 
 use std::{
     io::Write as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -37,7 +38,9 @@ pub(crate) fn run(video: &Path, sheet: Option<PathBuf>, runtime: &Handle) -> any
     if !video.is_file() {
         return Err(UsageError(format!("{shown} is not a file: give one video")).into());
     }
-    if sheet.as_ref().and_then(|sheet| sheet.canonicalize().ok()).as_ref() == Some(&video) {
+    // By whatever name: the sheet is written into the file that is there.
+    let file = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    if sheet.as_deref().and_then(file).is_some_and(|sheet| file(&video) == Some(sheet)) {
         return Err(UsageError(format!(
             "--sheet names the video itself, {shown}, which would be lost: give another name"
         ))

@@ -78,13 +78,16 @@ pub fn read_table<T: DeserializeOwned + Default>(
 /// Takes a setting out of a table, such as `transcode.codec`; of a list the whole of it. Gives whether
 /// there was one.
 fn leave_out(table: &mut toml::Table, key: &str) -> bool {
-    let (first, rest) = key.split_once('.').unwrap_or((key, ""));
-    if let Some(toml::Value::Table(inner)) = table.get_mut(first)
+    if table.remove(key).is_some() {
+        return true;
+    }
+    if let Some((first, rest)) = key.split_once('.')
+        && let Some(toml::Value::Table(inner)) = table.get_mut(first)
         && leave_out(inner, rest)
     {
         return true;
     }
-    table.remove(first.split('[').next().unwrap_or_default()).is_some()
+    table.remove(key.split(['.', '[']).next().unwrap_or_default()).is_some()
 }
 
 /// Settings that were stored as JSON (see `StageConfig::measuring` and `judging`), as a recipe's

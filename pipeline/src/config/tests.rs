@@ -64,12 +64,13 @@ fn mistakes_in_a_table_of_a_table_hide_no_others() {
         many: Vec<u32>,
     }
     let text = "kept = 3\nlists = [{ crf = 1 }, { crf = true }]\n\
-                [inner]\ncrf = 7\nsiz = 1\nsize = -1\nmany = [1, \"2\"]\n";
+                [inner]\ncrf = 7\nsiz = 1\nsize = -1\nmany = [1, \"2\"]\n\
+                \"si.ze\" = 1\n";
     let mut problems = Problems::default();
     let outer: Outer = read_table(&text.parse().unwrap(), &mut problems);
     let mut keys: Vec<String> = problems.into_errors().into_iter().map(|e| e.key).collect();
     keys.sort();
-    assert_eq!(keys, ["inner.many[1]", "inner.siz", "inner.size", "lists[1].crf"]);
+    assert_eq!(keys, ["inner.many[1]", "inner.si.ze", "inner.siz", "inner.size", "lists[1].crf"]);
     let Outer { inner: Inner { crf, size, many }, lists, kept } = outer;
     assert!(crf == 7.0 && size == 0 && many.is_empty() && lists.is_empty() && kept == 3);
 }

@@ -29,7 +29,7 @@ use crate::{
     packet::Packet,
     probe,
     restart::refuse_restart,
-    shown::{refuse_false_times, refuse_refresh},
+    shown::refuse_false_times,
     webp,
 };
 
@@ -89,6 +89,7 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
         return copy_image(path);
     }
     let (mut input, info) = probe::look(header, access)?;
+    refuse_codec(input.parameters(info.video.index).codec_id)?;
     let base = info.video.time_base;
     if span.time_base != base {
         let other = span.time_base;
@@ -96,6 +97,11 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     }
     if span.end <= span.start {
         return Err(MediaError::mux("the span is empty"));
+    }
+    if !input.has_entries() {
+        return Err(MediaError::mux(
+            "the file does not say where decoding may begin; form = \"transcode\" does without",
+        ));
     }
     input.complete_times();
     refuse_restart(&mut input, span)?;
@@ -105,11 +111,6 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     let is_vp8 = codec == ffi::AVCodecID::AV_CODEC_ID_VP8;
     let configuration = configuration(&packets, extradata(input.parameters(stream)))?;
     let form = form_for(codec);
-    if [ffi::AVCodecID::AV_CODEC_ID_QTRLE, ffi::AVCodecID::AV_CODEC_ID_SMC].contains(&codec) {
-        return Err(MediaError::mux(
-            "neither MP4 nor Matroska holds what its codec needs (depth, palette): use form = \"transcode\"",
-        ));
-    }
 
     // Without presentation times there is only the order of the packets, which is the frames' own
     // where the codec does not reorder.
@@ -131,7 +132,13 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
         packet.time().is_some_and(|pts| span.contains(pts)) && !(is_vp8 && is_invisible_vp8(packet))
     };
     let frames = packets.iter().filter(|packet| is_shown(packet)).count() as u32;
-    refuse_refresh(&input, &info, (&packets, span), frames)?;
+    // Of a decoder that begins there, the first pictures are not whole, and some are missing.
+    if packets.first().is_some_and(|first| input.is_refresh(first)) {
+        return Err(MediaError::mux(
+            "its pictures are renewed bit by bit (intra refresh), and none to begin with is near; \
+             form = \"transcode\" does without",
+        ));
+    }
     let before = packets.iter().filter(|packet| packet.time() < Some(span.start)).count() as u32;
     let (packets, time_base) = if is_vp8 {
         (hide_before(packets, span)?, base)
@@ -155,7 +162,8 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     };
     let mut bytes = mux::write(&plan, packets).map_err(|error| match error {
         MediaError::Mux { reason } => {
-            MediaError::mux(format!("{}; form = \"transcode\" does without", reason.trim()))
+            let reason = reason.trim().lines().next().unwrap_or_default();
+            MediaError::mux(format!("{reason}; form = \"transcode\" does without"))
         }
         error => error,
     })?;
@@ -187,6 +195,22 @@ pub(crate) fn in_one_file(
     let length = (span.end - span.start).unsigned_abs() * u64::from(base.num.unsigned_abs());
     mp4::shorten_edit(&mut bytes, length)?;
     Ok(bytes)
+}
+
+/// Refuses codecs of which a copy shows other frames.
+fn refuse_codec(codec: ffi::AVCodecID) -> Result<(), MediaError> {
+    use ffi::AVCodecID as C;
+    let reason = match codec {
+        C::AV_CODEC_ID_GIF => "readers of Matroska take several pictures of a GIF for one",
+        C::AV_CODEC_ID_MPEG1VIDEO => {
+            "readers of MP4 and Matroska divide MPEG-1 into packets anew, and hide other frames"
+        }
+        C::AV_CODEC_ID_QTRLE | C::AV_CODEC_ID_SMC => {
+            "neither MP4 nor Matroska holds what its codec needs (depth, palette)"
+        }
+        _ => return Ok(()),
+    };
+    Err(MediaError::mux(format!("{reason}: use form = \"transcode\"")))
 }
 
 /// MP4 wherever it can hold the codec.

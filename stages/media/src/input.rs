@@ -291,8 +291,10 @@ impl Input {
         let base = self.time_base();
         let start = self.stream(self.stream).start_time;
         let start = if start == ffi::AV_NOPTS_VALUE { 0 } else { start };
-        for back_seconds in [0.0, 1.0, 4.0, 16.0, 64.0, 256.0] {
-            let target = pts.saturating_sub(base.ticks(back_seconds));
+        let steps: &[f64] =
+            if self.has_entries() { &[0.0, 1.0, 4.0, 16.0, 64.0, 256.0] } else { &[] };
+        for back_seconds in steps {
+            let target = pts.saturating_sub(base.ticks(*back_seconds));
             // SAFETY: an open context and one of its streams.
             let code = unsafe {
                 ffi::av_seek_frame(
@@ -334,8 +336,8 @@ impl Input {
     /// Like [`seek_before`](Self::seek_before), but moves on to the key packet at `pts` itself if
     /// there is one: transport streams are entered well before the wanted place.
     pub(crate) fn seek_to(&mut self, pts: i64) -> Result<Option<Packet>, MediaError> {
-        let mut first = self.seek_before(pts)?;
-        if first.as_ref().is_some_and(|packet| packet.time() == Some(pts)) {
+        let first = self.seek_before(pts)?;
+        if !self.has_entries() || first.as_ref().is_some_and(|packet| packet.time() == Some(pts)) {
             return Ok(first);
         }
         let mut packet = Packet::new()?;
@@ -347,8 +349,35 @@ impl Input {
                 break;
             }
         }
-        first = self.seek_before(pts)?;
+        self.seek_before(pts)
+    }
+
+    /// Like [`seek_to`](Self::seek_to), for whoever wants whole pictures from `pts` on: where they are
+    /// renewed bit by bit from a key packet on, all are until the next one, and FFmpeg waits for a few more.
+    pub(crate) fn seek_whole(&mut self, pts: i64) -> Result<Option<Packet>, MediaError> {
+        let mut first = self.seek_to(pts)?;
+        for _ in 0..2 {
+            let refresh = first.as_ref().filter(|key| self.is_refresh(key));
+            let Some(time) = refresh.and_then(Packet::time) else { break };
+            first = self.seek_before(time.saturating_sub(1))?;
+        }
         Ok(first)
+    }
+
+    /// Whether decoding may begin at key packets. If not, it begins where the file does: FFmpeg calls
+    /// every packet of some codecs a key packet, except in MP4 and its kin, which have a list; and
+    /// hands out a file's palette with its first packet only.
+    pub(crate) fn has_entries(&self) -> bool {
+        use ffi::AVCodecID as C;
+        let parameters = self.parameters(self.stream);
+        let codec = parameters.codec_id;
+        let is_old = [C::AV_CODEC_ID_H261, C::AV_CODEC_ID_H263, C::AV_CODEC_ID_H263P];
+        let unmarked = is_old.contains(&codec) && !self.container().contains("mp4")
+            || [C::AV_CODEC_ID_RPZA, C::AV_CODEC_ID_SMC].contains(&codec);
+        // 33 to 40 bits are 1 to 8 of grey in QuickTime, which has a palette for them too.
+        let has_palette = PALETTED.contains(&codec)
+            && matches!(parameters.bits_per_coded_sample, 1..=8 | 33..=40);
+        !unmarked && !has_palette
     }
 
     /// Whether a refresh of H.264 begins with a packet of the chosen stream.
@@ -366,6 +395,18 @@ impl Input {
         Ok(None)
     }
 }
+
+/// Codecs of pictures with a palette that lies in the container.
+const PALETTED: &[ffi::AVCodecID] = &[
+    ffi::AVCodecID::AV_CODEC_ID_8BPS,
+    ffi::AVCodecID::AV_CODEC_ID_CINEPAK,
+    ffi::AVCodecID::AV_CODEC_ID_MSRLE,
+    ffi::AVCodecID::AV_CODEC_ID_MSVIDEO1,
+    ffi::AVCodecID::AV_CODEC_ID_QPEG,
+    ffi::AVCodecID::AV_CODEC_ID_QTRLE,
+    ffi::AVCodecID::AV_CODEC_ID_RAWVIDEO,
+    ffi::AVCodecID::AV_CODEC_ID_TSCC,
+];
 
 /// Whether a file begins as HEIF pictures do (ISO 23008-12; AVIF and HEIC are kinds of it): with a box
 /// of its type, and in it one of their brands.

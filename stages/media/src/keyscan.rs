@@ -17,6 +17,7 @@ use crate::{
     fields::Fields,
     frame::AvFrame,
     input::{Input, Read},
+    mono::add_chroma,
     nal::{Nal, Picture},
     packet::Packet,
     probe,
@@ -25,6 +26,9 @@ use crate::{
 /// Packets of one group may take so many bytes; half an hour of film between two key pictures is
 /// nothing to look at quickly.
 const MOST_GROUP_BYTES: usize = 256 << 20;
+
+/// A glance is worth it where one picture of so many can be left out.
+const WORTH_A_GLANCE: usize = 4;
 
 /// A key picture and what is shown from it on and before the next one.
 pub struct Group {
@@ -39,6 +43,8 @@ pub struct Group {
     packets: Vec<Packet>,
     /// Whether the stream may still speak of what came before the key picture.
     is_open: bool,
+    /// Whether some of its pictures are made with the help of the next key picture.
+    needs_next: bool,
 }
 
 impl std::fmt::Debug for Group {
@@ -121,7 +127,8 @@ impl KeyScan {
     /// What it came to so far: `frames` were given out, `skipped` decoded beside them.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { complaints: self.complaints() - self.forgiven, ..self.stats.clone() }
+        let complaints = self.stats.complaints + self.complaints() - self.forgiven;
+        Stats { complaints, ..self.stats.clone() }
     }
 
     fn complaints(&self) -> u64 {
@@ -131,7 +138,7 @@ impl KeyScan {
     /// The next group, with its key picture decoded.
     ///
     /// # Errors
-    /// `decode` where packets lack times or a group is enormous; `interlaced` where that is refused;
+    /// `decode` where packets lack times, key packets hold no whole pictures, or a group is enormous; `interlaced` where that is refused;
     /// `timeout`, `cancelled`, `memory`.
     pub fn next_group(&mut self) -> Result<Option<Group>, MediaError> {
         self.input.watch().arm();
@@ -158,6 +165,9 @@ impl KeyScan {
         }
         if packets.is_empty() {
             return Ok(None);
+        }
+        if !self.input.has_entries() || self.input.is_refresh(&packets[0]) {
+            return Err(refuse("it has no key frames that are whole pictures"));
         }
         self.group(packets, end).map(Some)
     }
@@ -235,7 +245,8 @@ impl KeyScan {
         if is_open {
             self.forgiven += self.complaints() - complaints;
         }
-        Ok(Group { key, times, start, end, packets, is_open })
+        let needs_next = packets.iter().skip(1).any(Packet::is_key);
+        Ok(Group { key, times, start, end, packets, is_open, needs_next })
     }
 
     /// Decodes one key picture.
@@ -254,6 +265,7 @@ impl KeyScan {
         }
         self.keys.flush();
         let Some(frame) = found else { return Ok(None) };
+        let frame = self.checked(frame)?;
         let time = (self.time(packet)?, self.duration(&frame));
         let frame = Frame::new(frame, time, self.stats.frames, &self.info.video);
         self.stats.frames += 1;
@@ -263,9 +275,75 @@ impl KeyScan {
         Ok(fields.next())
     }
 
+    /// A decoded frame as it goes out, counted if the decoder says that it is damaged.
+    fn checked(&mut self, frame: AvFrame) -> Result<AvFrame, MediaError> {
+        self.stats.complaints += u64::from(frame.is_corrupt());
+        add_chroma(frame)
+    }
+
     fn duration(&self, frame: &AvFrame) -> i64 {
         let stated = frame.get().pkt_duration;
         if stated > 0 { stated } else { self.info.video.usual_duration() }
+    }
+
+    /// Decodes the pictures of a group that others are made of, in order, as long as `take` says so of
+    /// each. Gives the last picture that is shown, exactly as [`decode`](Self::decode) would, if all
+    /// were taken; nothing where it would spare little, or may have gone wrong: fields, damage, open
+    /// groups, pictures that need one of the next group.
+    ///
+    /// # Errors
+    /// What `take` says; `memory`, `cancelled`, `timeout`.
+    pub fn glance(
+        &mut self,
+        group: &Group,
+        take: &mut dyn FnMut(&Frame) -> Result<bool, MediaError>,
+    ) -> Result<Option<Frame>, MediaError> {
+        let Some(nal) = self.nal else { return Ok(None) };
+        let is_needed: Vec<bool> =
+            group.packets.iter().map(|packet| !nal.is_disposable(packet.data())).collect();
+        let needed = is_needed.iter().filter(|needed| **needed).count();
+        let spared = is_needed.len() - needed;
+        if group.is_open || group.needs_next || WORTH_A_GLANCE * spared < is_needed.len() {
+            return Ok(None);
+        }
+        let complaints = self.complaints();
+        let packets = group.packets.iter().zip(&is_needed);
+        let needed = packets.filter_map(|(packet, needed)| needed.then_some(Some(packet)));
+        let mut last = Some(None);
+        for packet in needed.chain([None]) {
+            self.input.watch().arm();
+            self.input.watch().check()?;
+            if self.whole.send(packet).is_err() {
+                last = None;
+            }
+            while let Some(found) = &mut last {
+                match self.whole.receive()? {
+                    Received::Frame(frame) => {
+                        self.stats.skipped += 1;
+                        let is_fine = !frame.is_corrupt() && frame.get().interlaced_frame == 0;
+                        let time = (frame.get().best_effort_timestamp, self.duration(&frame));
+                        let frame = add_chroma(frame)?;
+                        let frame = Frame::new(frame, time, self.stats.frames, &self.info.video);
+                        if is_fine && take(&frame)? {
+                            *found = Some(frame);
+                        } else {
+                            last = None;
+                        }
+                    }
+                    Received::NotYet | Received::End => break,
+                    Received::Failed(_) => last = None,
+                }
+            }
+            if last.is_none() {
+                break;
+            }
+        }
+        self.whole.flush();
+        // What there is to be said, decoding all of it says again.
+        let said = self.complaints() - complaints;
+        self.forgiven += said;
+        let shown_last = group.times.last().map(|(pts, _)| *pts);
+        Ok(last.flatten().filter(|last| said == 0 && Some(last.pts) == shown_last))
     }
 
     /// Decodes all pictures of a group and hands them to `take` in order.
@@ -315,6 +393,7 @@ impl KeyScan {
                         self.stats.skipped += 1;
                         continue;
                     }
+                    let frame = self.checked(frame)?;
                     let time = (pts, self.duration(&frame));
                     fields.push(Frame::new(frame, time, self.stats.frames, &self.info.video))?;
                     self.stats.frames += 1;

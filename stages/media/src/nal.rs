@@ -72,6 +72,19 @@ impl Nal {
         !matches!(golomb() % 5, 2 | 4)
     }
 
+    /// Whether no other picture is made with the help of this one, so that a decoder may go without it.
+    pub(crate) fn is_disposable(self, data: &[u8]) -> bool {
+        let Some((_, slice)) = self.slice(data) else { return false };
+        match slice {
+            // `nal_ref_idc` (H.264, 7.3.1).
+            [first, ..] if !self.is_hevc => first & 0x60 == 0,
+            // TRAIL_N, TSA_N, STSA_N, RADL_N, RASL_N and those reserved beside them (H.265, table 7-1),
+            // where no higher temporal layer refers to them.
+            [first, second, ..] => first >> 1 & 0x31 == 0 && second & 7 == 1,
+            _ => false,
+        }
+    }
+
     /// The first slice of the packet: its kind, and its unit with what follows.
     fn slice(self, mut data: &[u8]) -> Option<(Picture, &[u8])> {
         loop {
@@ -143,6 +156,7 @@ mod tests {
         assert!(avc.is_refresh(&[0, 0, 0, 3, 0x41, 0b1001_1000, 0]));
         assert!(!avc.is_refresh(&[0, 0, 0, 3, 0x41, 0b1000_1000, 0]));
         assert!(!avc.is_refresh(&[0, 0, 0, 3, 0x65, 0b1001_1000, 0]), "an IDR picture");
+        assert!(avc.is_disposable(&[0, 0, 0, 1, 0x01]) && !avc.is_disposable(&[0, 0, 0, 1, 0x41]));
         for cut in [
             &[0, 0, 0, 1, 0x41][..],
             &[0, 0, 0, 9, 0x41, 0, 0, 0, 0, 0, 0, 0, 0],

@@ -48,6 +48,9 @@ pub fn segments(
     if video.duration.is_some_and(|ticks| ticks <= step) {
         return Ok(whole);
     }
+    if !input.has_entries() {
+        return Ok(whole);
+    }
     let parameters = input.parameters(video.index);
     let nal = Nal::new(parameters);
 
@@ -88,10 +91,31 @@ pub fn segments(
         }
         parts.push(Segment { start, end: Some(cut) });
         start = Some(cut);
-        while target <= cut {
-            target = target.saturating_add(step);
-        }
+        target = next_target(target, step, cut);
     }
     parts.push(Segment { start, end: None });
     Ok(parts)
+}
+
+/// The first of `target`, `target + step` and so on that is after `cut`. Not by adding: damaged files
+/// have times that billions of steps lie between.
+fn next_target(target: i64, step: i64, cut: i64) -> i64 {
+    let (target, step, cut) = (i128::from(target), i128::from(step), i128::from(cut));
+    let steps = if cut < target { 0 } else { (cut - target) / step + 1 };
+    i64::try_from(target + steps * step).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_whole_steps_and_after_the_cut() {
+        assert_eq!(next_target(10, 10, 9), 10);
+        assert_eq!(next_target(10, 10, 10), 20);
+        assert_eq!(next_target(10, 10, 49), 50);
+        assert_eq!(next_target(-5, 3, -1), 1);
+        assert_eq!(next_target(i64::MIN, 1, i64::MAX - 1), i64::MAX);
+        assert_eq!(next_target(0, 2, i64::MAX), i64::MAX);
+    }
 }

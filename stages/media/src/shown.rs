@@ -49,30 +49,6 @@ pub(crate) fn refuse_false_times(
     Ok(())
 }
 
-/// Refuses packets that begin with a picture that is only whole some pictures later, if frames of the
-/// span are lost by that.
-pub(crate) fn refuse_refresh(
-    input: &Input,
-    info: &SourceInfo,
-    (packets, span): (&[Packet], &Span),
-    frames: u32,
-) -> Result<(), MediaError> {
-    if !packets.first().is_some_and(|first| input.is_refresh(first)) {
-        return Ok(());
-    }
-    let times = frame_times(input, info, packets)?;
-    let shown = times.into_iter().filter(|time| span.contains(*time)).count();
-    if shown == frames as usize { Ok(()) } else { Err(refreshed()) }
-}
-
-/// Pictures are renewed bit by bit, so that a clip cannot begin anywhere.
-pub(crate) fn refreshed() -> MediaError {
-    MediaError::mux(
-        "its pictures are renewed bit by bit (intra refresh), and none to begin with is near: make \
-         key frames first (ffmpeg -i FILE -c:v libx264 -crf 12 OUT)",
-    )
-}
-
 /// The times of the frames that come of packets, in the order in which they are shown.
 fn frame_times(
     input: &Input,

@@ -85,7 +85,7 @@ impl Stream {
         let codec = Codec::open(&input, info.video.index, &limits)?;
         let segment = options.segment.unwrap_or_default();
         let mut pending = match segment.start {
-            Some(start) => input.seek_to(start)?,
+            Some(start) => input.seek_whole(start)?,
             None => None,
         };
         let usual_duration = info.video.usual_duration();

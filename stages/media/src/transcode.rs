@@ -19,7 +19,6 @@ use crate::{
     probe,
     render::Renderer,
     restart::refuse_restart,
-    shown::refreshed,
     webp::is_animated,
 };
 
@@ -62,7 +61,7 @@ pub fn transcode_clip(
     let mut frames = 0_u32;
     while let Some(frame) = decoder.next_frame()? {
         if frames == 0 && frame.pts != span.start {
-            return Err(begins_elsewhere(path, span, access));
+            return Err(begins_elsewhere());
         }
         let (renderer, encoder, shown) = match running.take() {
             Some((mut renderer, encoder)) => {
@@ -81,7 +80,7 @@ pub fn transcode_clip(
         frames += 1;
     }
     let Some((_, mut encoder)) = running else {
-        return Err(begins_elsewhere(path, span, access));
+        return Err(begins_elsewhere());
     };
     encoder.encode(None, &mut packets)?;
     show_until(&mut packets, span.end - span.start);
@@ -91,16 +90,8 @@ pub fn transcode_clip(
     Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames })
 }
 
-/// Why the first frame that was decoded is not the first one of the span.
-fn begins_elsewhere(path: &Path, span: &Span, access: &Access) -> MediaError {
-    let is_refresh = || {
-        let (mut input, _) = probe::open(path, access).ok()?;
-        let key = input.seek_before(span.start).ok()??;
-        Some(input.is_refresh(&key))
-    };
-    if !is_animated(path) && is_refresh() == Some(true) {
-        return refreshed();
-    }
+/// The first frame that was decoded is not the first one of the span.
+fn begins_elsewhere() -> MediaError {
     MediaError::mux("the first frame of the span is not at its time in the file")
 }
 

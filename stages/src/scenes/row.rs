@@ -15,6 +15,8 @@ pub(super) struct Origin<'a> {
     pub(super) unit: &'a Unit,
     pub(super) info: &'a SourceInfo,
     pub(super) split_id: &'a str,
+    /// Width and height as shown.
+    pub(super) size: (u32, u32),
 }
 
 /// A JPEG of the middle grid frame.
@@ -34,7 +36,7 @@ pub(super) fn thumb(grid: &[Frame]) -> Option<Vec<u8>> {
 
 /// The row of a clip, as far as the split knows it.
 pub(super) fn clip(origin: &Origin<'_>, piece: &Piece, thumb: Option<Vec<u8>>) -> Clip {
-    let Origin { unit, info, split_id } = origin;
+    let Origin { unit, info, split_id, size: (width, height) } = origin;
     let (source, video) = (&unit.source, &info.video);
     let time_base = video.time_base;
     let span = Span { start: piece.start_pts, end: piece.end_pts, time_base };
@@ -52,8 +54,8 @@ pub(super) fn clip(origin: &Origin<'_>, piece: &Piece, thumb: Option<Vec<u8>>) -
         .with(c::START_S, span.start_s())
         .with(c::END_S, span.end_s())
         .with(c::NUM_FRAMES, i32::try_from(piece.end - piece.first).unwrap_or(i32::MAX))
-        .with(c::WIDTH, side(video.display_width))
-        .with(c::HEIGHT, side(video.display_height))
+        .with(c::WIDTH, side(*width))
+        .with(c::HEIGHT, side(*height))
         .with(c::CODEC, video.codec.clone())
         .with(c::ROTATION, i32::from(video.orientation.rotation))
         .with(c::HAS_AUDIO, info.has_audio)

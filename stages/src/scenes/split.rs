@@ -1,7 +1,7 @@
 //! The one analysis decode: every frame small for the detectors, frames for the later stages
 //! (`crate::sample`), a thumbnail for every clip.
 
-use std::{cell::RefCell, path::PathBuf};
+use std::{cell::RefCell, collections::VecDeque, path::PathBuf};
 
 use curate_media::{
     Converter, MediaError, PixelFormat, Size, SourceInfo, Stats, analysis_size, is_animated_webp,
@@ -28,7 +28,7 @@ pub(super) const THUMB_GRID: Grid = Grid { per_second: 0.5, max_side: 320 };
 /// The running half of the stage.
 #[derive(Debug)]
 pub(super) struct Scenes {
-    config: ScenesConfig,
+    pub(super) config: ScenesConfig,
     split_id: String,
     pub(super) reader: Reader,
     /// A network is loaded once and goes through one unit at a time.
@@ -112,6 +112,8 @@ pub(super) struct Pass<'a> {
     detectors: Vec<Detector>,
     pieces: Pieces,
     sampler: Sampler,
+    /// From which frames on pictures are stored in which size, and shown in which.
+    sizes: VecDeque<(u64, Size, (u32, u32))>,
     frames: u64,
     settled: u64,
 }
@@ -146,6 +148,7 @@ impl<'a> Pass<'a> {
             detectors,
             pieces: Pieces::new(time_base, config.max_s, config.trim_s, cut_in),
             sampler: Sampler::new(sampling),
+            sizes: VecDeque::new(),
             frames: 0,
             settled: 0,
             stage,
@@ -188,6 +191,12 @@ impl<'a> Pass<'a> {
             self.analysis = analysis_size(frame.width(), frame.height());
         }
         self.frames += 1;
+        let stored = Size::new(frame.width(), frame.height());
+        if self.sizes.back().is_none_or(|(_, last, _)| *last != stored) {
+            // A clip has one size.
+            self.pieces.cut(index);
+            self.sizes.push_back((index, stored, frame.display_size()));
+        }
         let about = (frame.seconds(), frame.is_key());
         let seen = if self.scorer.looks_at(index) {
             // The detectors see the frame as stored: turning it changes no mean.
@@ -257,7 +266,17 @@ impl<'a> Pass<'a> {
         let end = piece.as_ref().map_or(0, |piece| piece.end);
         let Picked { grid, mut frames } = self.sampler.finish(end, self.pieces.from())?;
         let Some(piece) = piece else { return Ok(()) };
-        let origin = Origin { unit: self.unit, info: &self.info, split_id: &self.stage.split_id };
+        while self.sizes.get(1).is_some_and(|(from, ..)| *from <= piece.first) {
+            self.sizes.pop_front();
+        }
+        let video = &self.info.video;
+        let usual = (video.display_width, video.display_height);
+        let size = match self.sizes.front() {
+            Some((_, stored, shown)) if *stored != Size::new(video.width, video.height) => *shown,
+            _ => usual,
+        };
+        let origin =
+            Origin { unit: self.unit, info: &self.info, split_id: &self.stage.split_id, size };
         let clip = row::clip(&origin, &piece, row::thumb(&grid));
         if self.stage.reader.need.grid.is_some() {
             frames.grid = grid;

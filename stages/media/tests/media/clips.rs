@@ -1,13 +1,14 @@
 //! A copied clip shows exactly the source's frames of its span.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use curate_media::{
-    Access, ClipForm, Encoding, Interlaced, copy_clip, probe, shown_frames, transcode_clip,
+    Access, ClipForm, Encoding, Interlaced, Segment, copy_clip, probe, segments, shown_frames,
+    transcode_clip,
 };
 use curate_schemas::{Span, rescale};
 
-use crate::support::{Seen, decode, frame_sums, make, shared_media};
+use crate::support::{Seen, decode, decode_part, frame_sums, make, shared_media};
 
 /// Cuts the frames `from..to` of the file and compares; with `sums`, by `ffmpeg` as well.
 fn check(path: &Path, whole: &[Seen], from: usize, to: usize, sums: Option<&[(i64, String)]>) {
@@ -86,6 +87,7 @@ fn generated_files() {
         ("k.mov", "-c:v prores"),
         ("l.mkv", "-c:v theora -g 30"),
         ("o.mov", "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le"),
+        ("p.3gp", "-s 176x144 -c:v h263 -g 30"),
     ] {
         let path = make(folder.path(), name, &format!("{source} {codec}"));
         check_file(&path, true);
@@ -176,29 +178,69 @@ fn times_that_are_those_of_decoding_are_refused() {
     let span = Span { start: base.ticks(0.8), end: base.ticks(1.6), time_base: base };
     let error = copy_clip(&path, &span, &Access::default()).unwrap_err().to_string();
     assert!(error.contains("not those at which"), "{error}");
-    // Pictures that are renewed bit by bit.
-    let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=3 -c:v libx264";
-    let line = format!("{source} -x264-params intra-refresh=1:keyint=15");
-    let stream = make(folder.path(), "refresh.ts", &line);
-    let boxed = make(folder.path(), "refresh.mp4", &line);
-    for path in [stream, boxed] {
-        let video = probe(&path, &Access::default()).unwrap().video;
-        let (first, time_base) = (video.start_pts, video.time_base);
-        let span = |start, end| {
-            let at = |seconds| first + time_base.ticks(seconds);
-            Span { start: at(start), end: at(end), time_base }
-        };
-        let copy = |start, end| copy_clip(&path, &span(start, end), &Access::default());
-        let error = copy(1.0, 2.0).unwrap_err().to_string();
-        assert!(error.contains("intra refresh"), "{error}");
-        // From the first picture on, which is whole, nothing is lost.
-        assert_eq!(copy(0.0, 1.0).unwrap().frames, 25);
-    }
     // Where nothing is reordered they are right.
     let plain = make(folder.path(), "p.mp4", &source.replace("-bf 2", "-bf 0"));
     let base = probe(&plain, &Access::default()).unwrap().video.time_base;
     let span = Span { start: base.ticks(0.8), end: base.ticks(1.6), time_base: base };
     assert_eq!(copy_clip(&plain, &span, &Access::default()).unwrap().frames, 20);
+}
+
+/// No picture is whole by itself, and a decoder that begins anywhere makes some of what is not there.
+#[test]
+fn pictures_that_are_renewed_bit_by_bit_are_never_shown_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=5,noise=alls=20:allf=t -c:v libx264";
+    for (name, how) in [
+        ("a.ts", "intra-refresh=1:keyint=15"),
+        ("b.mp4", "intra-refresh=1:keyint=25"),
+        ("c.mkv", "intra-refresh=1:keyint=15:bframes=0"),
+    ] {
+        let path = make(folder.path(), name, &format!("{source} -x264-params {how}"));
+        let whole = decode(&path);
+        let time_base = probe(&path, &Access::default()).unwrap().video.time_base;
+        for (index, frame) in whole.iter().enumerate().step_by(7) {
+            let part = Segment { start: Some(frame.pts), end: None };
+            let seen = decode_part(&path, Some(part)).0;
+            let wrong = whole[index..].iter().filter(|frame| !seen.contains(frame)).count();
+            assert!(seen == whole[index..], "{name} from {index}: {wrong} of {}", seen.len());
+            let end = whole.get(index + 20).map_or(whole[whole.len() - 1].pts + 1, |end| end.pts);
+            let span = Span { start: frame.pts, end, time_base };
+            match copy_clip(&path, &span, &Access::default()) {
+                Ok(clip) => assert_eq!((clip.frames, clip.skip_frames), (20, index as u32)),
+                Err(error) => assert!(error.to_string().contains("intra refresh"), "{error}"),
+            }
+        }
+    }
+}
+
+/// FFmpeg takes every packet of these for a key packet, or hands out a palette with the first one only.
+#[test]
+fn what_can_only_be_decoded_from_its_beginning_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=176x144:r=25:d=4 -g 30 -c:v";
+    for (name, codec) in [
+        ("a.avi", "h263"),
+        ("b.mkv", "h263p"),
+        ("c.avi", "h261"),
+        ("d.mov", "rpza"),
+        ("e.mov", "smc"),
+        ("f.mov", "qtrle -pix_fmt gray"),
+        ("g.avi", "rawvideo -pix_fmt pal8"),
+        ("h.mov", "rawvideo -pix_fmt pal8"),
+    ] {
+        let path = make(folder.path(), name, &format!("{source} {codec}"));
+        let whole = decode(&path);
+        let time_base = probe(&path, &Access::default()).unwrap().video.time_base;
+        for index in [1, 17, 40, 77] {
+            let part = Segment { start: Some(whole[index].pts), end: None };
+            assert!(decode_part(&path, Some(part)).0 == whole[index..], "{name} from {index}");
+            let span = Span { start: whole[index].pts, end: whole[index + 10].pts, time_base };
+            let error = copy_clip(&path, &span, &Access::default()).unwrap_err().to_string();
+            assert!(error.contains("form = \"transcode\""), "{error}");
+        }
+        let parts = segments(&path, Duration::from_secs(1), &Access::default()).unwrap();
+        assert_eq!(parts, [Segment::default()], "{name}");
+    }
 }
 
 #[test]
@@ -212,4 +254,9 @@ fn what_cannot_be_cut_truly_is_refused() {
     assert_eq!(kind(10, 10, base), "mux");
     assert_eq!(kind(1 << 40, 1 << 41, base), "mux");
     assert_eq!(kind(0, 100, curate_schemas::TimeBase { num: 1, den: 7 }), "mux");
+    let mpeg1 = make(folder.path(), "a.mpg", "-f lavfi -i testsrc2=s=64x64:d=2 -c:v mpeg1video");
+    let base = probe(&mpeg1, &Access::default()).unwrap().video.time_base;
+    let span = Span { start: base.ticks(1.0), end: base.ticks(1.5), time_base: base };
+    let error = copy_clip(&mpeg1, &span, &Access::default()).unwrap_err().to_string();
+    assert!(error.contains("MPEG-1") && error.contains("form = \"transcode\""), "{error}");
 }

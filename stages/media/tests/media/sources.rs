@@ -195,6 +195,8 @@ fn animated_gif_and_webp_are_video() {
     let span = Span { start: 0, end: 500, time_base: TimeBase { num: 1, den: 1000 } };
     let error = copy_clip(&webp, &span, &Access::default()).unwrap_err();
     assert!(error.to_string().contains("form = \"transcode\""), "{error}");
+    let error = copy_clip(&gif, &span, &Access::default()).unwrap_err();
+    assert!(error.to_string().contains("form = \"transcode\""), "{error}");
     // Damaged in its middle: what came before stays.
     let mut bytes = fs::read(&webp).unwrap();
     let middle = bytes.len() / 2;
