@@ -121,6 +121,7 @@ fn exercise(path: &Path) -> Result<(), MediaError> {
         && let Ok(Some(group)) = scan.next_group()
     {
         scan.next_group().ok();
+        scan.glance(&group, &mut |_frame| Ok(true)).ok();
         scan.decode(&group, &mut |_frame| Ok(())).ok();
     }
     if let Some(span) = span {
