@@ -53,6 +53,7 @@ mod packet;
 #[cfg(target_arch = "x86_64")]
 mod pick;
 mod picture;
+mod place;
 mod png;
 mod probe;
 mod rate;
