@@ -90,6 +90,11 @@ fn one_video_can_be_tried_without_a_recipe() {
         assert_eq!(said.code, Some(2), "{}", said.err);
         assert!(said.err.contains("--sheet"), "{}", said.err);
     }
+    std::fs::hard_link(folder.path("videos/my film.mp4"), folder.path("my film.sheet.jpg2"))
+        .unwrap();
+    std::fs::rename(folder.path("my film.sheet.jpg2"), folder.path("my film.sheet.jpg")).unwrap();
+    let said = curate_in(&folder.path(""), &["try", "videos/my film.mp4"]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
     assert!(film == std::fs::read(folder.path("videos/my film.mp4")).unwrap(), "it is as it was");
 
     std::fs::write(folder.path("broken.mp4"), "no video").unwrap();

@@ -266,6 +266,55 @@ fn key_frames_of_open_groups_and_of_fields_show_the_same_clips() {
     assert!(failed.contains("fields.mp4,interlaced") && failed.lines().count() == 2, "{failed}");
 }
 
+/// The pictures that others need settle most groups; what a detector weighs decides.
+#[test]
+fn key_frames_and_what_lies_between_them_are_weighed_as_the_detector_does() {
+    let folder = Folder::new();
+    let videos = folder.path("videos");
+    let grey = |level, seconds| format!("-f lavfi -i color=c=0x{level}:s=320x180:r=25:d={seconds}");
+    let (dark, light) = (grey("505050", 2.2), grey("7d7d7d", 2.8));
+    let how = "-filter_complex concat=n=2 -c:v libx264 -sc_threshold 0 -bf 3 -g";
+    for every in [25, 250] {
+        make(&videos, &format!("luma{every}.mp4"), &format!("{dark} {light} {how} {every}"));
+    }
+    if let Some(samples) = curate_testing::samples() {
+        let film = samples.join("transnetv2_test.mp4");
+        let how = "-c:v libx264 -preset veryfast -vf scale=480:-2 -g 48 -bf 3";
+        make(&videos, "film.mp4", &format!("-i {} -t 20 -an {how}", film.display()));
+    }
+    let spans = "select source_uri, start_pts, end_pts, num_frames from clips order by 1, 2";
+    let weights = "{ hue = 0.0, saturation = 0.0, value = 1.0 }";
+    let rest = format!("{SCENES}\ndetectors = [{{ kind = \"content\", weights = {weights} }}]");
+    run(&recipe(&folder, "full", "", "form = \"none\"", &rest), 0);
+    let keys = format!("{rest}\nscan = \"keyframes\"");
+    run(&recipe(&folder, "keys", "", "form = \"none\"", &keys), 0);
+    let (full, keys) = (folder.rows("full", spans), folder.rows("keys", spans));
+    assert_eq!(full, keys);
+    assert!(full.contains("luma25.mp4,28160,64000,70\n"), "a cut after 55 frames: {full}");
+}
+
+/// Packets that no picture comes of make no clip.
+#[test]
+fn key_frames_that_cannot_be_decoded_make_no_clip() {
+    let folder = Folder::new();
+    let how = "-c:v libx264 -g 25 -bf 2";
+    let whole = make(&folder.path(""), "w.mp4", &format!("-f lavfi -i testsrc2=d=6:r=25 {how}"));
+    let bytes = fs::read(&whole).unwrap();
+    // All lengths of units within the media data are nonsense.
+    let begin = bytes.windows(4).position(|kind| kind == b"mdat").unwrap() + 4;
+    let end = bytes.windows(4).rposition(|kind| kind == b"moov").unwrap() - 4;
+    let bad = bytes.iter().enumerate();
+    let bad: Vec<u8> =
+        bad.map(|(at, byte)| if (begin..end).contains(&at) { 0xff } else { *byte }).collect();
+    fs::write(folder.path("videos/bad.mp4"), bad).unwrap();
+    for scan in ["full", "keyframes"] {
+        let rest = format!("{SCENES}\nscan = \"{scan}\"");
+        run(&recipe(&folder, scan, "", "form = \"none\"", &rest), 3);
+        let units = "select status, clips, frames_source from units";
+        assert_eq!(folder.rows(scan, units), "status,clips,frames_source\nfailed,0,0\n", "{scan}");
+    }
+}
+
 #[test]
 fn a_plan_estimates_without_writing() {
     let folder = Folder::new();

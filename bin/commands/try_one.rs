@@ -40,9 +40,14 @@ pub(crate) fn run(video: &Path, sheet: Option<PathBuf>, runtime: &Handle) -> any
     }
     // By whatever name: the sheet is written into the file that is there.
     let file = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
-    if sheet.as_deref().and_then(file).is_some_and(|sheet| file(&video) == Some(sheet)) {
+    let sheet = sheet.unwrap_or_else(|| {
+        let stem = video.file_stem().unwrap_or_default().to_owned();
+        Path::new(&stem).with_added_extension("sheet.jpg")
+    });
+    if file(&sheet).is_some_and(|sheet| file(&video) == Some(sheet)) {
         return Err(UsageError(format!(
-            "--sheet names the video itself, {shown}, which would be lost: give another name"
+            "{} is the video itself, {shown}, which would be lost: give another name by --sheet",
+            sheet.display()
         ))
         .into());
     }
@@ -69,10 +74,6 @@ pub(crate) fn run(video: &Path, sheet: Option<PathBuf>, runtime: &Handle) -> any
         return Ok(Exit::Partial);
     }
     let cells = table(&recipe, &clips)?;
-    let sheet = sheet.unwrap_or_else(|| {
-        let stem = video.file_stem().unwrap_or_default().to_owned();
-        Path::new(&stem).with_added_extension("sheet.jpg")
-    });
     let jpeg = encode_jpeg(&contact_sheet(&cells, COLUMNS)?, 85)?;
     std::fs::write(&sheet, jpeg).with_context(|| format!("cannot write {}", sheet.display()))?;
     say(&format!(

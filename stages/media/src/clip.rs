@@ -100,7 +100,7 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     }
     if !input.has_entries() {
         return Err(MediaError::mux(
-            "the file does not say where decoding may begin; form = \"transcode\" does without",
+            "decoding may only begin where the file does; form = \"transcode\" does that",
         ));
     }
     input.complete_times();
@@ -162,7 +162,7 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
     };
     let mut bytes = mux::write(&plan, packets).map_err(|error| match error {
         MediaError::Mux { reason } => {
-            let reason = reason.trim().lines().next().unwrap_or_default();
+            let reason = reason.trim().replace('\n', " ");
             MediaError::mux(format!("{reason}; form = \"transcode\" does without"))
         }
         error => error,

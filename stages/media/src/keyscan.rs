@@ -46,6 +46,14 @@ pub struct Group {
     needs_next: bool,
 }
 
+impl Group {
+    /// Whether the stream may still speak of what came before the key picture.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+}
+
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Group({} pictures from {})", self.times.len(), self.start)

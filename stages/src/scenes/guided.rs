@@ -19,14 +19,14 @@ use curate_media::{Converter, Frame, Group, KeyScan, MediaError, PixelFormat, an
 use curate_pipeline::{Emit, FrameNeed, SplitReport, Unit, UnitError};
 
 use super::{
-    detect::DetectorConfig,
+    detect::{DetectorConfig, Weights},
     score::Scorer,
     split::{Pass, Scenes, finish},
 };
 use crate::film::unit_error;
 
-/// Mean difference in hue, saturation and value, 0 to 255, below which two key pictures are of one
-/// scene: what moves for a second or two makes less.
+/// Score, 0 to 255, below which two key pictures are of one scene: what moves for a second or two makes
+/// less.
 const ALIKE: f64 = 11.0;
 /// The same for pictures a few frames apart, as a share of what detectors take for a cut between two
 /// that follow each other.
@@ -37,61 +37,55 @@ pub(super) fn suffices(need: &FrameNeed) -> bool {
     need.grid.is_none() && need.pairs.is_none() && need.chain.is_none() && need.vectors.is_none()
 }
 
-/// Compares key pictures.
+/// Compares pictures as the detectors would.
 struct Keys {
     small: Converter,
     scorer: Scorer,
+    /// Weights and thresholds. What other detectors cut at is not in the pictures.
+    passes: Vec<(Weights, f64)>,
     seen: u64,
 }
 
 impl Keys {
-    /// The least difference that one of the detectors takes for a cut.
-    fn threshold(detectors: &[DetectorConfig]) -> f64 {
-        let thresholds = detectors.iter().filter_map(|detector| match detector {
-            DetectorConfig::Content { threshold, .. } => Some(*threshold),
-            // What these cut at is not in the pictures.
+    fn new(detectors: &[DetectorConfig]) -> Self {
+        let passes = detectors.iter().filter_map(|detector| match detector {
+            DetectorConfig::Content { threshold, weights, .. } => Some((*weights, *threshold)),
             _ => None,
         });
-        thresholds.fold(f64::INFINITY, f64::min)
+        Self {
+            small: Converter::new(PixelFormat::Bgr8),
+            scorer: Scorer::new(detectors),
+            passes: passes.collect(),
+            seen: 0,
+        }
     }
 
-    fn new() -> Self {
-        let usual = [DetectorConfig::default()];
-        Self { small: Converter::new(PixelFormat::Bgr8), scorer: Scorer::new(&usual), seen: 0 }
-    }
-
-    /// How much a key picture differs from the last one.
-    fn difference(&mut self, frame: &Frame) -> Result<f64, MediaError> {
+    /// Whether a picture differs from the last one by less than `most`, a function of the threshold,
+    /// for every detector.
+    fn are_alike(&mut self, frame: &Frame, most: fn(f64) -> f64) -> Result<bool, MediaError> {
         let size = analysis_size(frame.width(), frame.height());
         let small = frame.small(&mut self.small, size)?;
         let seen = self.scorer.push(self.seen, &small, (frame.seconds(), true))?;
         let delta = seen.deltas.first().map(|(_, delta)| *delta).unwrap_or_default();
         small.recycle(&mut self.small);
         self.seen += 1;
-        Ok((delta.hue + delta.saturation + delta.value) / 3.0)
+        let is_below =
+            |(weights, threshold): &(Weights, f64)| weights.score(&delta) < most(*threshold);
+        Ok(self.passes.iter().all(is_below))
     }
 }
 
-/// A group and how much its key picture differs from the one before; `None` where that is unknown.
+/// A group and whether its key picture is like the one before; `None` where that is unknown.
 struct Next {
     group: Group,
-    difference: Option<f64>,
+    is_alike: Option<bool>,
 }
 
 fn next(scan: &mut KeyScan, keys: &mut Keys) -> Result<Option<Next>, MediaError> {
     let Some(group) = scan.next_group()? else { return Ok(None) };
-    let difference = group.key.as_ref().map(|key| keys.difference(key)).transpose()?;
-    Ok(Some(Next { group, difference }))
-}
-
-/// The last picture of a group, if nothing happens in the group that may be a cut.
-fn last_of_one_scene(
-    scan: &mut KeyScan,
-    group: &Group,
-    limit: f64,
-) -> Result<Option<Frame>, MediaError> {
-    let mut keys = Keys::new();
-    scan.glance(group, &mut |frame| Ok(keys.difference(frame)? < limit))
+    let most = |threshold: f64| threshold.min(ALIKE);
+    let is_alike = group.key.as_ref().map(|key| keys.are_alike(key, most)).transpose()?;
+    Ok(Some(Next { group, is_alike }))
 }
 
 impl Scenes {
@@ -105,9 +99,7 @@ impl Scenes {
         let options = self.reader.options(unit, out);
         let mut scan = KeyScan::open(&unit.source.path, &options).map_err(fail)?;
         let mut pass = Pass::new(self, unit, scan.info().clone())?;
-        let mut keys = Keys::new();
-        let threshold = Keys::threshold(&self.config.detectors);
-        let alike = if threshold.is_finite() { threshold.min(ALIKE) } else { threshold };
+        let mut keys = Keys::new(&self.config.detectors);
         let mut damage = None;
         let mut current = next(&mut scan, &mut keys).map_err(fail)?;
         let mut reported = 0;
@@ -120,11 +112,14 @@ impl Scenes {
                     None
                 }
             };
-            let difference = following.as_ref().and_then(|next| next.difference);
-            let is_alike = difference.is_some_and(|difference| difference < alike);
+            // A key picture alone is seen already.
+            let is_alike = following.as_ref().and_then(|next| next.is_alike) == Some(true)
+                || group.times.len() == 1;
             let last = match &group.key {
-                Some(_) if !is_alike && group.times.len() > 1 => {
-                    last_of_one_scene(&mut scan, &group, STEP * threshold).map_err(fail)?
+                Some(_) if !is_alike => {
+                    let mut keys = Keys::new(&self.config.detectors);
+                    let mut is_still = |frame: &Frame| keys.are_alike(frame, |most| STEP * most);
+                    scan.glance(&group, &mut is_still).map_err(fail)?
                 }
                 _ => None,
             };
@@ -132,9 +127,12 @@ impl Scenes {
                 Some(key) => pass.quiet(key, &group, last, out).map_err(fail)?,
                 None => {
                     // A decoder that begins at an open group may keep some of its pictures to itself;
-                    // their times are known all the same.
-                    let mut missed = group.times.iter().peekable();
+                    // their times are known all the same. What it does not make of others is damage.
+                    let times = if group.is_open() { &group.times[..] } else { &[] };
+                    let mut missed = times.iter().peekable();
+                    let mut is_seen = false;
                     let mut show = |frame: Frame| {
+                        is_seen = true;
                         while let Some((pts, duration)) =
                             missed.next_if(|(pts, _)| *pts < frame.pts)
                         {
@@ -145,7 +143,7 @@ impl Scenes {
                         pass.emit_settled(out)
                     };
                     scan.decode(&group, &mut show).map_err(fail)?;
-                    for (pts, duration) in missed {
+                    for (pts, duration) in missed.filter(|_| is_seen) {
                         pass.passed(*pts, *duration).map_err(fail)?;
                     }
                     pass.emit_settled(out).map_err(fail)?;
@@ -181,9 +179,9 @@ impl Pass<'_> {
         {
             self.passed(*pts, *duration)?;
             self.emit_settled(out)?;
+            // Detectors are not to take what moved in the meantime for one step.
+            self.scorer.forget();
         }
-        // Detectors are not to take what moved in the meantime for one step.
-        self.scorer.forget();
         if let Some(last) = last {
             self.frame(last)?;
             self.emit_settled(out)?;

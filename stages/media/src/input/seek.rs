@@ -15,7 +15,6 @@ const PALETTED: &[ffi::AVCodecID] = &[
     ffi::AVCodecID::AV_CODEC_ID_MSVIDEO1,
     ffi::AVCodecID::AV_CODEC_ID_QPEG,
     ffi::AVCodecID::AV_CODEC_ID_QTRLE,
-    ffi::AVCodecID::AV_CODEC_ID_RAWVIDEO,
     ffi::AVCodecID::AV_CODEC_ID_TSCC,
 ];
 
@@ -114,7 +113,9 @@ impl Input {
             || [C::AV_CODEC_ID_RPZA, C::AV_CODEC_ID_SMC].contains(&codec);
         // 33 to 40 bits are 1 to 8 of grey in QuickTime, which has a palette for them too.
         let has_palette = PALETTED.contains(&codec)
-            && matches!(parameters.bits_per_coded_sample, 1..=8 | 33..=40);
+            && matches!(parameters.bits_per_coded_sample, 1..=8 | 33..=40)
+            || codec == C::AV_CODEC_ID_RAWVIDEO
+                && parameters.format == ffi::AVPixelFormat::AV_PIX_FMT_PAL8 as c_int;
         !unmarked && !has_palette
     }
 

@@ -24,7 +24,11 @@ impl KeyScan {
             group.packets.iter().map(|packet| !nal.is_disposable(packet.data())).collect();
         let needed = is_needed.iter().filter(|needed| **needed).count();
         let spared = is_needed.len() - needed;
-        if group.is_open || group.needs_next || WORTH_A_GLANCE * spared < is_needed.len() {
+        if group.is_open
+            || group.times.len() < 2
+            || group.needs_next
+            || WORTH_A_GLANCE * spared < is_needed.len()
+        {
             return Ok(None);
         }
         let complaints = self.complaints();

@@ -36,7 +36,7 @@ impl Default for Weights {
 
 impl Weights {
     /// The weighted mean, added up in the original's order so that it is equal to the last bit.
-    pub(super) fn score(&self, delta: &Delta) -> f64 {
+    pub(in crate::scenes) fn score(&self, delta: &Delta) -> f64 {
         let sum = delta.hue * self.hue
             + delta.saturation * self.saturation
             + delta.value * self.value
