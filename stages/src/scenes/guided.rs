@@ -5,13 +5,12 @@
 //! is mostly at the second one, since encoders set key pictures at cuts, or there is none and something
 //! moves. So the pictures that others are made of are decoded first, half of the work in H.264 and
 //! H.265: if each looks like the one before, nothing happened up to the last one, and that one and the
-//! next key picture are compared as ever. Everything else is decoded. (Taking an early key picture that looks different for a cut, as encoders set one where they see a
-//! cut, was 3.3 times as fast as decoding everything and found half of the cuts: encoders see cuts in
-//! whatever moves quickly.)
+//! next key picture are compared as ever. Everything else is decoded. (Taking an early key picture that
+//! looks different for a cut, as encoders set one where they see a cut, was 3.3 times as fast as
+//! decoding everything and found half of the cuts: encoders see cuts in whatever moves quickly.)
 //!
-//! Quicker than decoding everything where scenes are longer than the distance of key pictures, and
-//! less exact: what happens between two key pictures that look alike, a flash or a very short shot,
-//! is not seen. Times and numbers of pictures come from packets, and a source whose packets do not say
+//! Less exact than decoding everything: what happens between two key pictures that look alike, or in
+//! pictures that no other needs, a flash or a very short shot, is not seen. Times and numbers of pictures come from packets, and a source whose packets do not say
 //! them is refused. Later stages would see key pictures only, so a recipe with stages that need
 //! pictures is refused too.
 
