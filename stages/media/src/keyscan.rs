@@ -145,7 +145,8 @@ impl KeyScan {
     /// The next group, with its key picture decoded.
     ///
     /// # Errors
-    /// `decode` where packets lack times, key packets hold no whole pictures, or a group is enormous; `interlaced` where that is refused;
+    /// `decode` where packets lack times, key packets hold no whole pictures, or a group is enormous;
+    /// `interlaced` where that is refused;
     /// `timeout`, `cancelled`, `memory`.
     pub fn next_group(&mut self) -> Result<Option<Group>, MediaError> {
         self.input.watch().arm();

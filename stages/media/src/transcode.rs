@@ -61,7 +61,9 @@ pub fn transcode_clip(
     let mut frames = 0_u32;
     while let Some(frame) = decoder.next_frame()? {
         if frames == 0 && frame.pts != span.start {
-            return Err(begins_elsewhere());
+            return Err(MediaError::mux(
+                "the first frame of the span is not at its time in the file",
+            ));
         }
         let (renderer, encoder, shown) = match running.take() {
             Some((mut renderer, encoder)) => {
@@ -80,7 +82,7 @@ pub fn transcode_clip(
         frames += 1;
     }
     let Some((_, mut encoder)) = running else {
-        return Err(begins_elsewhere());
+        return Err(MediaError::mux("no frame lies in the span"));
     };
     encoder.encode(None, &mut packets)?;
     show_until(&mut packets, span.end - span.start);
@@ -88,11 +90,6 @@ pub fn transcode_clip(
     let length = Span { start: 0, end: span.end - span.start, time_base: base };
     let bytes = in_one_file(like, packets, &length)?;
     Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames })
-}
-
-/// The first frame that was decoded is not the first one of the span.
-fn begins_elsewhere() -> MediaError {
-    MediaError::mux("the first frame of the span is not at its time in the file")
 }
 
 /// Has each packet's picture shown until the next one's time, and the last one's until `end`:
