@@ -134,10 +134,20 @@ pub(crate) struct Settled {
     pub(crate) dropped: u64,
     /// Clips that are no longer copies.
     pub(crate) let_in: u64,
-    /// Whether that was looked at: a person in a hurry is not made to wait for it.
-    pub(crate) is_known: bool,
-    /// Where no clip of the table is kept: what became of how many, most first.
-    pub(crate) none_kept: Option<Vec<(u64, String)>>,
+    /// What the table holds in the end.
+    pub(crate) table: Holds,
+}
+
+/// What a table holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Nobody looked: a person in a hurry is not made to wait for it.
+    #[default]
+    Unseen,
+    /// Kept clips, among others perhaps.
+    Kept,
+    /// No kept clip: what became of how many, most first.
+    NoneKept(Vec<(u64, String)>),
 }
 
 /// Settles which clips are copies, by the table's own threshold, and looks what is kept in the end.
@@ -146,17 +156,16 @@ pub(crate) async fn settle(store: &Store) -> anyhow::Result<Settled> {
     if bits_of(&store.meta().await?.judge).is_some() {
         compare(store, &mut settled).await?;
     }
-    settled.none_kept = none_kept(store).await?;
-    settled.is_known = true;
+    settled.table = holds(store).await?;
     Ok(settled)
 }
 
-/// What became of the table's clips, where none of them is kept.
-async fn none_kept(store: &Store) -> anyhow::Result<Option<Vec<(u64, String)>>> {
+/// Whether a table holds kept clips, and what became of the others where it does not.
+async fn holds(store: &Store) -> anyhow::Result<Holds> {
     let query = Query::open(store, None).await?;
     let kept = query.sql("select 1 from clips where status = 'kept' limit 1").await?;
     if kept.collect().await?.iter().any(|batch| batch.num_rows() > 0) {
-        return Ok(None);
+        return Ok(Holds::Kept);
     }
     let sql = "select status, coalesce(drop_stage, ''), coalesce(drop_reason, error_kind, ''), \
                count(*) as clips from clips group by 1, 2, 3 order by 4 desc, 1, 2, 3";
@@ -171,7 +180,7 @@ async fn none_kept(store: &Store) -> anyhow::Result<Option<Vec<(u64, String)>>> 
             (clips.value(row).unsigned_abs(), format!("{status}{by}{why}"))
         }));
     }
-    Ok(Some(fates))
+    Ok(Holds::NoneKept(fates))
 }
 
 /// Compares clips by the table's threshold. What other stages have said of a clip stays as it is,

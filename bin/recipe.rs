@@ -77,7 +77,7 @@ impl OutputConfig {
     fn clip(&self) -> ClipConfig {
         let form = if self.bytes == Bytes::None { Form::None } else { self.form };
         let all = self.bytes == Bytes::All && form != Form::None;
-        ClipConfig { form, all, transcode: self.transcode.clone() }
+        ClipConfig { form, all, transcode: self.transcode.clone(), copier: Arc::default() }
     }
 }
 

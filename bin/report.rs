@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use curate_pipeline::{Report, StageReport};
 
-use crate::{copies::Settled, env, progress::say, recipe::Recipe, units::Listed};
+use crate::{
+    copies::{Holds, Settled},
+    env,
+    progress::say,
+    recipe::Recipe,
+    units::Listed,
+};
 
 /// Everything the end report speaks of.
 pub(crate) struct Ended<'a> {
@@ -82,7 +88,7 @@ pub(crate) fn print(ended: &Ended<'_>) {
 fn nothing_to_do(listed: &Listed, settled: &Settled) {
     if listed.done > 0 {
         say("nothing to do: every unit is in the table; nothing was decoded");
-        if let Some(fates) = &settled.none_kept {
+        if let Holds::NoneKept(fates) = &settled.table {
             say(&none_kept(fates));
         }
     } else if listed.sources == 0 {
@@ -132,12 +138,12 @@ fn funnel(report: &Report, settled: &Settled) {
     if report.kept > 0 || report.stopped && report.clips == 0 {
         return;
     }
-    if settled.none_kept.is_some() {
-        say(
+    match settled.table {
+        Holds::NoneKept(_) => say(
             "NO CLIP WAS KEPT. The lines above say why; `curate status` and `curate query` show more.",
-        );
-    } else if settled.is_known {
-        say("no clip of this run was kept, but the table has clips that are");
+        ),
+        Holds::Kept => say("no clip of this run was kept, but the table has clips that are"),
+        Holds::Unseen => {}
     }
 }
 

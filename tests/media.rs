@@ -277,10 +277,19 @@ fn key_frames_and_what_lies_between_them_are_weighed_as_the_detector_does() {
     for every in [25, 250] {
         make(&videos, &format!("luma{every}.mp4"), &format!("{dark} {light} {how} {every}"));
     }
+    let limited = format!("{how} 25 -pix_fmt gray -color_range tv");
+    make(&videos, "grey.mkv", &format!("{dark} {light} {limited}"));
     if let Some(samples) = curate_testing::samples() {
         let film = samples.join("transnetv2_test.mp4");
-        let how = "-c:v libx264 -preset veryfast -vf scale=480:-2 -g 48 -bf 3";
-        make(&videos, "film.mp4", &format!("-i {} -t 20 -an {how}", film.display()));
+        let closed = "libx265 -x265-params log-level=error:open-gop=0:keyint=48:bframes=3";
+        for (name, codec) in [
+            ("film.mp4", "libx264 -g 48 -bf 3"),
+            ("intra.mp4", "libx264 -g 1"),
+            ("closed.mp4", closed),
+        ] {
+            let how = format!("-preset veryfast -vf scale=480:-2 -c:v {codec}");
+            make(&videos, name, &format!("-i {} -t 20 -an {how}", film.display()));
+        }
     }
     let spans = "select source_uri, start_pts, end_pts, num_frames from clips order by 1, 2";
     let weights = "{ hue = 0.0, saturation = 0.0, value = 1.0 }";
@@ -291,6 +300,24 @@ fn key_frames_and_what_lies_between_them_are_weighed_as_the_detector_does() {
     let (full, keys) = (folder.rows("full", spans), folder.rows("keys", spans));
     assert_eq!(full, keys);
     assert!(full.contains("luma25.mp4,28160,64000,70\n"), "a cut after 55 frames: {full}");
+}
+
+/// Of MPEG-4 FFmpeg shows damaged pictures, and only marks some of them.
+#[test]
+fn key_frames_that_are_damaged_are_told() {
+    let folder = Folder::new();
+    let line = "-f lavfi -i testsrc2=s=320x240:r=25:d=6 -c:v mpeg4 -q:v 3 -g 1";
+    let path = make(&folder.path("videos"), "a.avi", line);
+    let mut bytes = fs::read(&path).unwrap();
+    let length = bytes.len();
+    (length / 4..length * 3 / 4).step_by(4999).for_each(|at| bytes[at] ^= 0x5a);
+    fs::write(&path, bytes).unwrap();
+    for scan in ["full", "keyframes"] {
+        let rest = format!("{SCENES}\nscan = \"{scan}\"");
+        run(&recipe(&folder, scan, "", "form = \"none\"", &rest), 3);
+        let units = folder.rows(scan, "select status, frames_source from units");
+        assert_eq!(units, "status,frames_source\npartial,150\n", "{scan}");
+    }
 }
 
 /// Packets that no picture comes of make no clip.

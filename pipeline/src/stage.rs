@@ -32,6 +32,8 @@ pub struct Item {
     pub dropped: Option<(&'static str, &'static str)>,
     /// The unit it belongs to, with its source.
     pub unit: std::sync::Arc<Unit>,
+    /// Frames that stages decoded for it once more, for the report.
+    pub frames_again: u64,
 }
 
 /// What a filter made of a clip. Rejection is a result, not an error.

@@ -32,7 +32,7 @@ pub fn item(clip: Clip, frames: Frames) -> Item {
         start: None,
         end: None,
     };
-    Item { clip, frames, dropped: None, unit: Arc::new(unit) }
+    Item { clip, frames, dropped: None, unit: Arc::new(unit), frames_again: 0 }
 }
 
 /// Checks a `Map` or `Batch` stage against the contract:

@@ -4,10 +4,10 @@
 //! loses nothing. `transcode` decodes the clip once more and encodes the pictures as they are shown,
 //! for loaders that jump about in it. `none` leaves the table without bytes.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use curate_media::{
-    Access, ClipForm, CopiedClip, Encoding, Interlaced, VideoCodec, copy_clip, shown_frames,
+    Access, ClipForm, CopiedClip, Copier, Encoding, Interlaced, VideoCodec, shown_frames,
     transcode_clip,
 };
 use curate_pipeline::{
@@ -114,7 +114,7 @@ impl TranscodeConfig {
 }
 
 /// Settings of the last stage.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct ClipConfig {
     /// In which form a clip is stored.
     pub form: Form,
@@ -122,6 +122,8 @@ pub struct ClipConfig {
     pub all: bool,
     /// How clips are encoded, where they are.
     pub transcode: TranscodeConfig,
+    /// No setting: the files that are copied from, which the workers have in common.
+    pub copier: Arc<Copier>,
 }
 
 impl StageConfig for ClipConfig {
@@ -160,7 +162,10 @@ impl StageConfig for ClipConfig {
     fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError> {
         let make: Make = match self.form {
             Form::None => Box::new(|_, _, _, _| Ok(None)),
-            Form::Copy => Box::new(|path, span, _, access| copy_clip(path, span, access).map(Some)),
+            Form::Copy => {
+                let copier = Arc::clone(&self.copier);
+                Box::new(move |path, span, _, access| copier.copy(path, span, access).map(Some))
+            }
             Form::Transcode => {
                 let encoding = self.transcode.encoding();
                 Box::new(move |path, span, interlaced, access| {
@@ -208,6 +213,7 @@ impl Map for Writer {
         let made = (self.make)(&source.path, &span, interlaced(source.reading), &self.access)
             .map_err(|error| broken(error.kind(), error.to_string()))?;
         let Some(made) = made else { return none(item) };
+        item.frames_again += made.decoded;
         let frames = i64::from(item.clip.get(c::NUM_FRAMES).copied().unwrap_or_default());
         let mut found = i64::from(made.frames);
         // Packets that give no frame: damaged ones, and those that say that nothing has changed.

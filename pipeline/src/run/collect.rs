@@ -85,9 +85,7 @@ struct Attempt {
 
 impl Attempt {
     fn count(&mut self, clip: &Clip, left: Left, stages: &[PlannedStage]) {
-        if clip.get(c::VIDEO_FORM).is_some_and(|form| form == "transcode") {
-            self.frames_again += u64::try_from(*clip.get(c::NUM_FRAMES).unwrap_or(&0)).unwrap_or(0);
-        }
+        self.frames_again += left.frames_again;
         let time = clip.get(c::START_S).zip(clip.get(c::END_S));
         self.seconds += time.map_or(0.0, |(start, end)| end - start);
         let named = |stage: &PlannedStage| StageReport { kind: stage.kind, ..Default::default() };

@@ -56,7 +56,7 @@ pub(super) fn finish(
         Some(place) if shared.plan.run.score == Score::Kept && !failed => place,
         _ => index,
     };
-    let left = Left { last, dropped: item.dropped, failed };
+    let left = Left { last, dropped: item.dropped, failed, frames_again: item.frames_again };
     let mut clip = item.clip;
     // A clip from a table may have been measured by later stages before.
     let mut keys = stage_keys(&clip);

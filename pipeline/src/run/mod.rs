@@ -148,6 +148,8 @@ pub(crate) struct Left {
     pub(crate) dropped: Option<(&'static str, &'static str)>,
     /// Whether it failed in the last stage.
     pub(crate) failed: bool,
+    /// Frames that were decoded for it once more.
+    pub(crate) frames_again: u64,
 }
 
 /// What the collector hears.

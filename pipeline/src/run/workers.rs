@@ -183,7 +183,8 @@ impl Emit for Emitter<'_> {
         self.emitted += 1;
         self.shared.observer.clip_split();
         self.shared.stats[self.index].clips.fetch_add(1, Ordering::Relaxed);
-        let item = Item { clip, frames, dropped: None, unit: Arc::clone(self.unit) };
+        let unit = Arc::clone(self.unit);
+        let item = Item { clip, frames, dropped: None, unit, frames_again: 0 };
         let since = Instant::now();
         pass_on(
             self.shared,

@@ -39,6 +39,16 @@ impl Access {
     pub const fn within(deadline: Duration) -> Self {
         Self { track: None, deadline: Some(deadline), cancel: None }
     }
+
+    /// Whether a file opened in one way is open in the other.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same_cancel = match (&self.cancel, &other.cancel) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_cancel && self.track == other.track && self.deadline == other.deadline
+    }
 }
 
 /// The running side of [`Access`]: what FFmpeg's interrupt callback looks at.

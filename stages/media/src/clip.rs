@@ -20,7 +20,7 @@ use curate_schemas::Span;
 use ffmpeg_next::ffi;
 
 use crate::{
-    Access, MediaError,
+    Access, MediaError, SourceInfo,
     input::{Input, Read},
     mp4,
     mux::{self, Like, Plan},
@@ -68,6 +68,8 @@ pub struct CopiedClip {
     /// Frames of the span. In a copy they are counted as packets: it shows fewer where a packet is
     /// damaged or says that nothing has changed; see [`shown_frames`](crate::shown_frames).
     pub frames: u32,
+    /// Frames that were decoded for it, those that only led up to it among them; 0 for most copies.
+    pub decoded: u64,
 }
 
 /// After this many packets in a row past the span, none of it can follow: codecs reorder over 16
@@ -75,21 +77,42 @@ pub struct CopiedClip {
 pub(crate) const PACKETS_PAST_THE_SPAN: usize = 40;
 
 /// Copies the video packets of `span` (ticks of the stream's time base) into a file in memory.
-/// Audio is left out.
+/// Audio is left out. For many spans of the same files there is [`Copier`](crate::Copier).
 ///
 /// # Errors
 /// `mux` with the reason if the packets cannot be written so that exactly the span is shown;
 /// otherwise those of [`probe`](crate::probe()).
 pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip, MediaError> {
+    match open_to_copy(path, access)? {
+        Some((mut input, info)) => cut(&mut input, &info, span),
+        None => copy_image(path),
+    }
+}
+
+/// Opens a file for [`cut`]; `None` for still pictures.
+pub(crate) fn open_to_copy(
+    path: &Path,
+    access: &Access,
+) -> Result<Option<(Input, SourceInfo)>, MediaError> {
     if webp::is_animated(path) {
         return Err(MediaError::mux("an animated WebP cannot be copied: use form = \"transcode\""));
     }
     let header = Input::open_header(path, access)?;
     if header.is_still() {
-        return copy_image(path);
+        return Ok(None);
     }
     let (mut input, info) = probe::look(header, access)?;
     refuse_codec(input.parameters(info.video.index).codec_id)?;
+    input.complete_times();
+    Ok(Some((input, info)))
+}
+
+/// Copies the packets of `span`, wherever in the file `input` is.
+pub(crate) fn cut(
+    input: &mut Input,
+    info: &SourceInfo,
+    span: &Span,
+) -> Result<CopiedClip, MediaError> {
     let base = info.video.time_base;
     if span.time_base != base {
         let other = span.time_base;
@@ -103,9 +126,8 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
             "decoding may only begin where the file does; form = \"transcode\" does that",
         ));
     }
-    input.complete_times();
-    refuse_restart(&mut input, span)?;
-    let packets = collect(&mut input, span)?;
+    refuse_restart(input, span)?;
+    let packets = collect(input, span)?;
     let stream = info.video.index;
     let codec = input.parameters(stream).codec_id;
     let is_vp8 = codec == ffi::AVCodecID::AV_CODEC_ID_VP8;
@@ -124,9 +146,11 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
 
     // A copy of such a file into MP4 calls decode times presentation times. Only frames tell.
     let is_in_order = packets.windows(2).all(|pair| pair[0].time() < pair[1].time());
-    if is_reordered && packets.len() > 1 && is_in_order {
-        refuse_false_times(&input, &info, &packets)?;
-    }
+    let decoded = if is_reordered && packets.len() > 1 && is_in_order {
+        refuse_false_times(input, info, &packets)?
+    } else {
+        0
+    };
 
     let is_shown = |packet: &Packet| {
         packet.time().is_some_and(|pts| span.contains(pts)) && !(is_vp8 && is_invisible_vp8(packet))
@@ -155,7 +179,7 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
         (placed, base)
     };
     let plan = Plan {
-        like: Like::Input(&input, stream),
+        like: Like::Input(input, stream),
         format: if form == ClipForm::Mp4 { c"mp4" } else { c"matroska" },
         time_base,
         configuration: configuration.as_deref(),
@@ -171,14 +195,14 @@ pub fn copy_clip(path: &Path, span: &Span, access: &Access) -> Result<CopiedClip
         let length = (span.end - span.start).unsigned_abs() * u64::from(base.num.unsigned_abs());
         mp4::shorten_edit(&mut bytes, length)?;
     }
-    Ok(CopiedClip { bytes, form, skip_frames: if is_vp8 { 0 } else { before }, frames })
+    Ok(CopiedClip { bytes, form, skip_frames: if is_vp8 { 0 } else { before }, frames, decoded })
 }
 
 /// A still picture is a clip as it is.
 pub(crate) fn copy_image(path: &Path) -> Result<CopiedClip, MediaError> {
     let io = |source| MediaError::Io { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(io)?;
-    Ok(CopiedClip { bytes, form: ClipForm::Image, skip_frames: 0, frames: 1 })
+    Ok(CopiedClip { bytes, form: ClipForm::Image, skip_frames: 0, frames: 1, decoded: 0 })
 }
 
 /// Writes all packets of an encoder, in decode order and with times from 0 on, as an MP4 that

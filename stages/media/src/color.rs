@@ -12,7 +12,7 @@
 
 use ffmpeg_next::ffi::{self, AVColorSpace as Space};
 
-use crate::{probe::text, tone::Hdr};
+use crate::{mono::is_grey, probe::text, tone::Hdr};
 
 /// The two numbers that define a YUV matrix: the weights of red and blue in luma.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,15 +106,8 @@ pub(crate) fn of_frame(frame: &ffi::AVFrame) -> FrameColors {
     .into_iter()
     .any(|format| format as i32 == frame.format);
     // As FFmpeg's converter takes it.
-    let is_unnamed_grey = range == ffi::AVColorRange::AVCOL_RANGE_UNSPECIFIED as u32
-        && [
-            F::AV_PIX_FMT_GRAY8,
-            F::AV_PIX_FMT_GRAY10LE,
-            F::AV_PIX_FMT_GRAY12LE,
-            F::AV_PIX_FMT_GRAY16LE,
-        ]
-        .into_iter()
-        .any(|format| format as i32 == frame.format);
+    let is_unnamed_grey =
+        range == ffi::AVColorRange::AVCOL_RANGE_UNSPECIFIED as u32 && is_grey(frame.format);
     let is_unnamed = space == ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED as u32;
     let space = if is_unnamed && Hdr::of(frame).is_some() {
         ffi::AVColorSpace::AVCOL_SPC_BT2020_NCL as u32

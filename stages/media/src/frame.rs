@@ -9,6 +9,7 @@ use ffmpeg_next::ffi;
 use crate::{
     MediaError, Orientation, PixelAspect, VideoInfo,
     color::{self, FrameColors},
+    mono::add_chroma,
 };
 
 /// One frame of a stream.
@@ -33,16 +34,22 @@ impl std::fmt::Debug for Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(av: AvFrame, time: (i64, i64), index: u64, video: &VideoInfo) -> Self {
-        Self {
-            av,
+    /// A decoder's frame, shown at `time` (PTS and duration).
+    pub(crate) fn new(
+        av: AvFrame,
+        time: (i64, i64),
+        index: u64,
+        video: &VideoInfo,
+    ) -> Result<Self, MediaError> {
+        Ok(Self {
+            av: add_chroma(av)?,
             pts: time.0,
             duration: time.1,
             index,
             time_base: video.time_base,
             orientation: video.orientation,
             pixel_aspect: video.pixel_aspect,
-        }
+        })
     }
 
     /// A frame that was made and not decoded: upright, in square pixels, shown for one tick.

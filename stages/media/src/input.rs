@@ -49,6 +49,8 @@ pub(crate) struct Input {
     tap: Tap,
     path: PathBuf,
     stream: usize,
+    /// Whether what it handed out depends on what it had read before, or reading failed.
+    is_marked: bool,
 }
 
 // SAFETY: a demuxer has no ties to the thread that opened it; it is used by one owner at a time.
@@ -111,7 +113,14 @@ impl Input {
             }
         }
         // From here on dropping closes it.
-        Ok(Self { context, watch, tap, path: path.to_owned(), stream: usize::MAX })
+        Ok(Self {
+            context,
+            watch,
+            tap,
+            path: path.to_owned(),
+            stream: usize::MAX,
+            is_marked: false,
+        })
     }
 
     /// Opens a file and reads as much of it as FFmpeg needs to know its streams, which may mean
@@ -242,6 +251,13 @@ impl Input {
         }
     }
 
+    /// Whether it gives the same packets after a seek as one that was opened just now would: MP4 and its
+    /// kin do where all that they know of a packet is in the header's tables. Others learn while they read.
+    pub(crate) fn is_as_opened(&self) -> bool {
+        let has_tables = self.container().contains("mp4") && self.stream(self.stream).nb_frames > 0;
+        has_tables && !self.is_marked
+    }
+
     /// How many error lines the demuxer logged.
     pub(crate) fn complaints(&self) -> u64 {
         self.tap.count()
@@ -273,11 +289,14 @@ impl Input {
                 return Ok(Read::End);
             }
             if code < 0 {
+                self.is_marked = true;
                 self.watch.check()?;
                 let reason = self.last_complaint().unwrap_or_else(|| describe(code));
                 return Ok(Read::Failed(reason));
             }
             if packet.stream() == self.stream {
+                // It is told once, and not again to whoever comes back to this place.
+                self.is_marked |= packet.new_configuration().is_some();
                 return Ok(Read::Packet);
             }
         }

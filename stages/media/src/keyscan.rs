@@ -19,7 +19,6 @@ use crate::{
     fields::Fields,
     frame::AvFrame,
     input::{Input, Read},
-    mono::add_chroma,
     nal::{Nal, Picture},
     packet::Packet,
     probe,
@@ -273,20 +272,20 @@ impl KeyScan {
         }
         self.keys.flush();
         let Some(frame) = found else { return Ok(None) };
-        let frame = self.checked(frame)?;
-        let time = (self.time(packet)?, self.duration(&frame));
-        let frame = Frame::new(frame, time, self.stats.frames, &self.info.video);
-        self.stats.frames += 1;
+        let frame = self.give(frame, self.time(packet)?)?;
         let mut fields = Fields::new(self.interlaced);
         fields.push(frame)?;
         fields.end()?;
         Ok(fields.next())
     }
 
-    /// A decoded frame as it goes out, counted if the decoder says that it is damaged.
-    fn checked(&mut self, frame: AvFrame) -> Result<AvFrame, MediaError> {
+    /// A decoded frame as it goes out, and counted.
+    fn give(&mut self, frame: AvFrame, pts: i64) -> Result<Frame, MediaError> {
+        // Some decoders mark a picture and write nothing to the log.
         self.stats.complaints += u64::from(frame.is_corrupt());
-        add_chroma(frame)
+        let (time, index) = ((pts, self.duration(&frame)), self.stats.frames);
+        self.stats.frames += 1;
+        Frame::new(frame, time, index, &self.info.video)
     }
 
     fn duration(&self, frame: &AvFrame) -> i64 {
@@ -341,10 +340,7 @@ impl KeyScan {
                         self.stats.skipped += 1;
                         continue;
                     }
-                    let frame = self.checked(frame)?;
-                    let time = (pts, self.duration(&frame));
-                    fields.push(Frame::new(frame, time, self.stats.frames, &self.info.video))?;
-                    self.stats.frames += 1;
+                    fields.push(self.give(frame, pts)?)?;
                     while let Some(frame) = fields.next() {
                         take(frame)?;
                     }

@@ -2,9 +2,10 @@
 //!
 //! The rest of the workspace sees plain Rust values: [`probe`](probe()) says what a file is,
 //! [`Decoder`] gives its frames exactly once, [`Frame::picture`] turns one into pixels of any
-//! size, [`copy_clip`] cuts a span out without re-encoding, [`transcode_clip`] encodes it,
-//! [`ClipWriter`], [`Gif`] and [`encode_png`] write pictures that were made,
-//! [`segments`](segments()) says where a long file may be split, and a few functions measure small pictures as PySceneDetect does.
+//! size, [`copy_clip`] and [`Copier`] cut spans out without re-encoding, [`transcode_clip`] encodes
+//! one, [`ClipWriter`], [`Gif`] and [`encode_png`] write pictures that were made,
+//! [`segments`](segments()) says where a long file may be split, and a few functions measure small
+//! pictures as PySceneDetect does.
 //!
 //! Three decisions shape the crate. It calls FFmpeg's C interface directly, in small owning types
 //! (one per file), because the promises here (interrupts, any path, the frame count of the
@@ -24,6 +25,7 @@ mod clip;
 mod codec;
 mod color;
 mod convert;
+mod copier;
 mod decode;
 mod doctor;
 mod encode;
@@ -43,6 +45,7 @@ mod likeness;
 mod log;
 mod lzw;
 mod mat;
+mod memory;
 mod mono;
 mod mp4;
 mod mux;
@@ -83,6 +86,7 @@ pub use self::{
     bicubic::Bicubic,
     clip::{ClipForm, CopiedClip, copy_clip},
     convert::Converter,
+    copier::Copier,
     decode::Decoder,
     doctor::{Versions, has_decoder, has_encoder, versions},
     encode::{Encoding, VideoCodec},
@@ -96,7 +100,8 @@ pub use self::{
     hsv::{Hsv, hsv},
     keyscan::{Group, KeyScan},
     likeness::{correlation, luma_histogram, perceptual_hash},
-    log::{init, keep_memory},
+    log::init,
+    memory::{keep_memory, trim_memory},
     options::{DecodeOptions, Interlaced, PICTURES_IN_MEMORY, Segment, Stats},
     orientation::Orientation,
     picture::{Filter, Picture, PixelFormat, Size, decode_jpeg, encode_jpeg, resize},

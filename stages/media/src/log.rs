@@ -1,4 +1,4 @@
-//! Start-up of the native libraries and of the allocator, and where FFmpeg's log goes.
+//! Start-up of the native libraries, and where FFmpeg's log goes.
 //!
 //! FFmpeg prints to stderr by default, which belongs to the user; its lines become `tracing`
 //! events with target `ffmpeg` instead. A file's own error lines are also kept beside the file,
@@ -18,6 +18,8 @@ use std::{
 
 use ffmpeg_next::ffi;
 
+use crate::memory::return_memory;
+
 /// Sets up FFmpeg and OpenCV once per process; everything in this crate calls it by itself.
 ///
 /// FFmpeg's log is routed to `tracing` and OpenCV keeps to the calling thread: the threads of
@@ -32,44 +34,6 @@ pub fn init() {
             tracing::warn!(%error, "OpenCV keeps its own number of threads");
         }
     });
-}
-
-/// Has glibc give memory back: it keeps what was freed for later, for every thread its own, and raises
-/// the sizes it keeps as it goes, so that a run over an hour of film took 1.6 times the memory of one
-/// over ten minutes. With settings of our own these sizes stay.
-fn return_memory() {
-    #[cfg(target_env = "gnu")]
-    {
-        const LARGE: c_int = 1 << 20;
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let arenas = c_int::try_from(cores).unwrap_or(c_int::MAX).max(2);
-        // SAFETY: plain settings of the allocator, which may be changed at any time.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
-            libc::mallopt(libc::M_ARENA_MAX, arenas);
-        }
-    }
-}
-
-/// Has glibc keep what was freed, for work that takes and frees the same large tensors at each step:
-/// asking the system for them again, page by page, took about half of a training step (docs/LOG.md).
-///
-/// The process then stays as large as its largest step. It sets up the libraries first ([`init`]),
-/// since their setting is the other way round.
-pub fn keep_memory() {
-    init();
-    #[cfg(target_env = "gnu")]
-    {
-        // The largest that glibc takes, for blocks that go back to the system by themselves.
-        const LARGE: c_int = 32 << 20;
-        // SAFETY: plain settings of the allocator, which may be changed at any time.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, c_int::MAX);
-            libc::mallopt(libc::M_TOP_PAD, LARGE);
-        }
-    }
 }
 
 /// The error lines that FFmpeg logged for one file.

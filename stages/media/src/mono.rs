@@ -5,15 +5,17 @@ use ffmpeg_next::ffi::{self, AVPixelFormat as F};
 
 use crate::{MediaError, frame::AvFrame};
 
-/// The format with chroma for a grey one, and its neutral sample.
-fn with_chroma(format: i32) -> Option<(F, u16)> {
-    const FORMATS: [(F, F, u16); 3] = [
-        (F::AV_PIX_FMT_GRAY8, F::AV_PIX_FMT_YUV420P, 128),
-        (F::AV_PIX_FMT_GRAY10LE, F::AV_PIX_FMT_YUV420P10LE, 128 << 2),
-        (F::AV_PIX_FMT_GRAY12LE, F::AV_PIX_FMT_YUV420P12LE, 128 << 4),
-    ];
-    let found = FORMATS.into_iter().find(|(grey, ..)| *grey as i32 == format);
-    found.map(|(_, colour, neutral)| (colour, neutral))
+/// Grey formats with those that add chroma, and its neutral sample.
+const FORMATS: [(F, F, u16); 4] = [
+    (F::AV_PIX_FMT_GRAY8, F::AV_PIX_FMT_YUV420P, 128),
+    (F::AV_PIX_FMT_GRAY10LE, F::AV_PIX_FMT_YUV420P10LE, 128 << 2),
+    (F::AV_PIX_FMT_GRAY12LE, F::AV_PIX_FMT_YUV420P12LE, 128 << 4),
+    (F::AV_PIX_FMT_GRAY16LE, F::AV_PIX_FMT_YUV420P16LE, 128 << 8),
+];
+
+/// Whether FFmpeg's number of a pixel format is one of grey alone.
+pub(crate) fn is_grey(format: i32) -> bool {
+    FORMATS.iter().any(|(grey, ..)| *grey as i32 == format)
 }
 
 /// Gives a grey picture that is said to be of limited range planes of neutral chroma; others stay.
@@ -21,7 +23,8 @@ pub(crate) fn add_chroma(mut frame: AvFrame) -> Result<AvFrame, MediaError> {
     let av = frame.get();
     // SAFETY: a field of a valid frame, read as the 32-bit number that C stores.
     let range = unsafe { (&raw const av.color_range).cast::<u32>().read() };
-    let Some((format, neutral)) = with_chroma(av.format) else { return Ok(frame) };
+    let found = FORMATS.into_iter().find(|(grey, ..)| *grey as i32 == av.format);
+    let Some((_, format, neutral)) = found else { return Ok(frame) };
     let half = |side: i32| usize::try_from(side).unwrap_or(0).div_ceil(2);
     let (width, height) = (half(av.width), half(av.height));
     let is_grey_alone = av.data[1].is_null() && av.buf[1].is_null();

@@ -169,6 +169,19 @@ mod tests {
         assert_eq!(annex_b.picture(&idr), Picture::Closed);
         assert_eq!(annex_b.picture(&[0, 0, 1, 0x2a, 1, 5]), Picture::Open);
         assert_eq!(annex_b.picture(&[0, 0, 1, 0x10, 1, 5]), Picture::Leading);
+        // TRAIL_N, RADL_N, RASL_N; then the last two in a higher temporal layer, or referred to; IDR.
+        for (first, second, is_disposable) in [
+            (0x00, 1, true),
+            (0x0c, 1, true),
+            (0x10, 1, true),
+            (0x00, 2, false),
+            (0x02, 1, false),
+            (0x12, 1, false),
+            (0x26, 1, false),
+        ] {
+            let packet = [0, 0, 0, 1, first, second, 0xd0];
+            assert_eq!(annex_b.is_disposable(&packet), is_disposable, "{first:#x} {second}");
+        }
         let two = Nal::for_codec(ffi::AVCodecID::AV_CODEC_ID_H264, &[1, 100, 0, 30, 0xfd, 0xe1]);
         assert_eq!(two.unwrap().length_bytes, 2);
         assert!(Nal::for_codec(ffi::AVCodecID::AV_CODEC_ID_VP9, &[]).is_none());

@@ -34,11 +34,13 @@ pub fn shown_frames(path: &Path, span: &Span, access: &Access) -> Result<u32, Me
 
 /// Refuses packets of which a decoder makes frames whose times go back: those times are not when the
 /// pictures are shown.
+///
+/// Gives how many frames that took.
 pub(crate) fn refuse_false_times(
     input: &Input,
     info: &SourceInfo,
     packets: &[Packet],
-) -> Result<(), MediaError> {
+) -> Result<u64, MediaError> {
     let times = frame_times(input, info, packets)?;
     if times.windows(2).any(|pair| pair[1] < pair[0]) {
         return Err(MediaError::mux(
@@ -46,7 +48,7 @@ pub(crate) fn refuse_false_times(
              form = \"transcode\" does without",
         ));
     }
-    Ok(())
+    Ok(times.len() as u64)
 }
 
 /// The times of the frames that come of packets, in the order in which they are shown.

@@ -22,7 +22,6 @@ use crate::{
     error::describe,
     frame::AvFrame,
     input::{Input, Read},
-    mono,
     packet::Packet,
     probe, tail,
 };
@@ -314,8 +313,7 @@ impl Stream {
         self.newest = Some((pts, duration));
         let index = self.stats.frames;
         self.stats.frames += 1;
-        let video = &self.info.video;
-        Ok(Some(Frame::new(mono::add_chroma(frame)?, (pts, duration), index, video)))
+        Frame::new(frame, (pts, duration), index, &self.info.video).map(Some)
     }
 
     /// Frame threads keep the failures of the last packets to themselves; a complaint and a missing

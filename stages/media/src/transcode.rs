@@ -10,7 +10,7 @@ use curate_schemas::Span;
 
 use crate::{
     Access, ClipForm, CopiedClip, DecodeOptions, Decoder, Encoding, Interlaced, MediaError,
-    Segment,
+    Segment, Stats,
     clip::{copy_image, in_one_file},
     encode::Encoder,
     input::Input,
@@ -86,10 +86,11 @@ pub fn transcode_clip(
     };
     encoder.encode(None, &mut packets)?;
     show_until(&mut packets, span.end - span.start);
+    let Stats { frames: given, skipped, .. } = decoder.stats();
     let like = Like::Encoder(&encoder);
     let length = Span { start: 0, end: span.end - span.start, time_base: base };
     let bytes = in_one_file(like, packets, &length)?;
-    Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames })
+    Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames, decoded: given + skipped })
 }
 
 /// Has each packet's picture shown until the next one's time, and the last one's until `end`:

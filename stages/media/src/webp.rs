@@ -152,7 +152,7 @@ impl Animation {
             let index = self.stats.frames;
             self.stats.frames += 1;
             let pixels = self.picture()?;
-            return Ok(Some(Frame::new(pixels, (pts, duration), index, &self.info.video)));
+            return Frame::new(pixels, (pts, duration), index, &self.info.video).map(Some);
         }
     }
 

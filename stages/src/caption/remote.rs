@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use curate_media::{Access, copy_clip, encode_jpeg};
+use curate_media::{Access, Copier, encode_jpeg};
 use curate_models::caption::{
     Ask, Bounds, Cache, Caption, CaptionError, Captioner, Client, ClientConfig, Media, Question,
     Retries, flags, preset::Preset,
@@ -31,6 +31,7 @@ pub(super) struct Remote {
     requests: usize,
     limits: flags::Limits,
     access: Access,
+    copier: Copier,
     stop: Stop,
 }
 
@@ -79,7 +80,8 @@ impl Remote {
             .map_err(|error| format!("requests cannot be sent: {error}"))?;
         let (requests, limits) = (config.requests, config.limits());
         let stop = context.stop.clone();
-        Ok(Self { captioner, chosen, requests, limits, access: access(context, None), stop })
+        let (access, copier) = (access(context, None), Copier::default());
+        Ok(Self { captioner, chosen, requests, limits, access, copier, stop })
     }
 
     /// What the model gets to see of a clip.
@@ -90,7 +92,8 @@ impl Remote {
                 return Err(broken("mux", "the clip has no span".to_owned()));
             };
             self.access.track = item.unit.source.reading.track;
-            let copy = copy_clip(&item.unit.source.path, &span, &self.access)
+            let copy = (self.copier)
+                .copy(&item.unit.source.path, &span, &self.access)
                 .map_err(|error| broken(error.kind(), error.to_string()))?;
             return Ok(Media::Video(copy.bytes.into()));
         }

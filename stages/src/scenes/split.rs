@@ -271,10 +271,7 @@ impl<'a> Pass<'a> {
         }
         let video = &self.info.video;
         let usual = (video.display_width, video.display_height);
-        let size = match self.sizes.front() {
-            Some((_, stored, shown)) if *stored != Size::new(video.width, video.height) => *shown,
-            _ => usual,
-        };
+        let size = self.sizes.front().map_or(usual, |(.., shown)| *shown);
         let origin =
             Origin { unit: self.unit, info: &self.info, split_id: &self.stage.split_id, size };
         let clip = row::clip(&origin, &piece, row::thumb(&grid));

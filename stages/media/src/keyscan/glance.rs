@@ -1,7 +1,7 @@
 //! A look at a group of pictures for half of the work: only those that others are made of.
 
 use super::{Group, KeyScan};
-use crate::{Frame, MediaError, codec::Received, mono::add_chroma};
+use crate::{Frame, MediaError, codec::Received};
 
 /// A glance is worth it where one picture of so many can be left out.
 const WORTH_A_GLANCE: usize = 4;
@@ -22,8 +22,7 @@ impl KeyScan {
         let Some(nal) = self.nal else { return Ok(None) };
         let is_needed: Vec<bool> =
             group.packets.iter().map(|packet| !nal.is_disposable(packet.data())).collect();
-        let needed = is_needed.iter().filter(|needed| **needed).count();
-        let spared = is_needed.len() - needed;
+        let spared = is_needed.iter().filter(|is_needed| !**is_needed).count();
         if group.is_open
             || group.times.len() < 2
             || group.needs_next
@@ -32,8 +31,8 @@ impl KeyScan {
             return Ok(None);
         }
         let complaints = self.complaints();
-        let packets = group.packets.iter().zip(&is_needed);
-        let needed = packets.filter_map(|(packet, needed)| needed.then_some(Some(packet)));
+        let packets = group.packets.iter().zip(is_needed);
+        let needed = packets.filter_map(|(packet, is_needed)| is_needed.then_some(Some(packet)));
         let mut last = Some(None);
         for packet in needed.chain([None]) {
             self.input.watch().arm();
@@ -47,8 +46,7 @@ impl KeyScan {
                         self.stats.skipped += 1;
                         let is_fine = !frame.is_corrupt() && frame.get().interlaced_frame == 0;
                         let time = (frame.get().best_effort_timestamp, self.duration(&frame));
-                        let frame = add_chroma(frame)?;
-                        let frame = Frame::new(frame, time, self.stats.frames, &self.info.video);
+                        let frame = Frame::new(frame, time, self.stats.frames, &self.info.video)?;
                         if is_fine && take(&frame)? {
                             *found = Some(frame);
                         } else {

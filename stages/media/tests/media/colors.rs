@@ -172,6 +172,7 @@ fn grey_of_limited_range_is_black_and_white() {
     for (format, range, levels) in [
         ("gray", "tv", [(16, 0), (126, 128), (235, 255)]),
         ("gray10le", "tv", [(64, 0), (502, 128), (940, 255)]),
+        ("gray16le", "tv", [(4096, 0), (32250, 128), (60160, 255)]),
         ("gray", "pc", [(0, 0), (128, 128), (255, 255)]),
     ] {
         for (sample, level) in levels {

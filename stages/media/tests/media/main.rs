@@ -11,6 +11,7 @@
 
 mod clips;
 mod colors;
+mod copier;
 mod counts;
 mod hdr;
 mod limits;
