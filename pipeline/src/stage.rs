@@ -32,7 +32,8 @@ pub struct Item {
     pub dropped: Option<(&'static str, &'static str)>,
     /// The unit it belongs to, with its source.
     pub unit: std::sync::Arc<Unit>,
-    /// Frames that stages decoded for it once more, for the report.
+    /// Frames that stages decoded for it once more, for the report; what was decoded before it failed
+    /// need not be counted.
     pub frames_again: u64,
 }
 

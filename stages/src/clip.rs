@@ -219,7 +219,9 @@ impl Map for Writer {
         // Packets that give no frame: damaged ones, and those that say that nothing has changed.
         if self.form == Form::Copy && found > frames {
             let shown = shown_frames(&source.path, &span, &self.access);
-            found = i64::from(shown.map_err(|error| broken(error.kind(), error.to_string()))?);
+            let shown = shown.map_err(|error| broken(error.kind(), error.to_string()))?;
+            item.frames_again += shown.decoded;
+            found = i64::from(shown.frames);
         }
         if found != frames {
             let message = format!(

@@ -1,8 +1,9 @@
 //! Staging: writing clips to data files that no version of the table refers to yet.
 //!
-//! Rows stream through: one batch of the caller's is in memory at a time, and what Lance gathers of
-//! each column until it is worth a page ([`COLUMN_BYTES`]). Files are as few and large as can be (one per call, up to 2 GiB of columns),
-//! which is what makes compaction, and its rewriting of clip bytes, rarely needed.
+//! Rows stream through: in memory are one batch of the caller's, and of each column what Lance
+//! gathers until it makes a page ([`COLUMN_BYTES`]). Files are as few and large as can be (one per
+//! call, up to 2 GiB of columns), which is what makes compaction, and its rewriting of clip bytes,
+//! rarely needed.
 
 use std::{
     collections::BTreeMap,

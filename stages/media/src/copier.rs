@@ -2,14 +2,15 @@
 //!
 //! A reader of MP4 holds the file's whole index, and opening reads it: that is several MiB for an hour
 //! of film, once for each clip, and as often at the same time as there are workers that write clips.
-//! Here the workers share one reader, and whoever wants a clip of a file waits for the one before:
-//! fetching packets takes little beside finding out which.
+//! Here the workers share one reader, and whoever wants a clip of a file waits for the one before.
 //!
 //! That is for files where it cannot matter what a reader has read before
-//! ([`Input::is_as_opened`]); others are opened anew for each clip, so that a span always gives the same bytes.
+//! ([`Input::is_as_opened`]), and whose clips need no decoding. With the first clip that is otherwise a file
+//! becomes one that is opened anew for each clip, so that a span always gives the same bytes.
 
 use std::{
     mem,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -33,6 +34,7 @@ pub struct Copier {
 
 struct File {
     path: PathBuf,
+    version: Option<Version>,
     access: Access,
     reader: Mutex<Reader>,
 }
@@ -42,6 +44,24 @@ enum Reader {
     Open(Box<(Input, SourceInfo)>),
     /// A file that is opened anew for each clip.
     ForOne,
+}
+
+/// What tells a file from one that has taken its place, or was written over it.
+#[derive(PartialEq, Eq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+impl Version {
+    /// `None` if it cannot be read: opening says why.
+    fn of(path: &Path) -> Option<Self> {
+        let about = path.metadata().ok()?;
+        let modified = (about.mtime(), about.mtime_nsec());
+        Some(Self { device: about.dev(), inode: about.ino(), bytes: about.len(), modified })
+    }
 }
 
 impl std::fmt::Debug for File {
@@ -56,7 +76,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Copier {
-    /// Does what [`copy_clip`] does, with the same bytes as its result.
+    /// Does what [`copy_clip`] does, with the same bytes as its result. The deadline begins when the
+    /// clip before is done.
     ///
     /// # Errors
     /// Those of [`copy_clip`].
@@ -89,20 +110,23 @@ impl Copier {
             drop(reader);
             return cut(input, info, span);
         }
-        let clip = cut(input, info, span)?;
-        if input.is_as_opened() {
-            *reader = Reader::Open(opened);
-        }
-        Ok(clip)
+        let clip = cut(input, info, span);
+        let is_plain = clip.as_ref().is_ok_and(|clip| clip.decoded == 0) && input.is_as_opened();
+        *reader = if is_plain { Reader::Open(opened) } else { Reader::ForOne };
+        clip
     }
 
     fn file(&self, path: &Path, access: &Access) -> Arc<File> {
+        let version = Version::of(path);
+        let known = |file: &Arc<File>| {
+            file.path == path && file.version == version && file.access.is_same(access)
+        };
         let mut files = lock(&self.files);
-        let known = |file: &Arc<File>| file.path == path && file.access.is_same(access);
         let file = match files.iter().position(known) {
             Some(index) => files.remove(index),
             None => Arc::new(File {
                 path: path.to_owned(),
+                version,
                 access: access.clone(),
                 reader: Mutex::new(Reader::Unopened),
             }),
@@ -113,5 +137,90 @@ impl Copier {
         }
         files.push(Arc::clone(&file));
         file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use curate_testing::make;
+
+    use super::*;
+    use crate::probe;
+
+    /// A second of a file.
+    fn second(path: &Path, from: f64) -> Span {
+        let time_base = probe(path, &Access::default()).unwrap().video.time_base;
+        Span { start: time_base.ticks(from), end: time_base.ticks(from + 1.0), time_base }
+    }
+
+    /// Where the open reader of the file used last lies.
+    fn open(copier: &Copier) -> Option<*const Input> {
+        let files = lock(&copier.files);
+        match &*lock(&files.last()?.reader) {
+            Reader::Open(opened) => Some(&raw const opened.0),
+            Reader::Unopened | Reader::ForOne => None,
+        }
+    }
+
+    #[test]
+    fn mp4_stays_open_and_what_learns_while_it_reads_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = "-f lavfi -i testsrc2=s=96x64:r=25:d=4 -c:v libx264 -g 10 -bf 2";
+        for (name, how, stays) in [
+            ("a.mp4", "", true),
+            ("a.mkv", "", false),
+            ("parts.mp4", "-movflags frag_keyframe+empty_moov", false),
+            // A part of its index is in the header, the rest beside the pictures.
+            ("half.mp4", "-movflags frag_keyframe+global_sidx", false),
+        ] {
+            let path = make(folder.path(), name, &format!("{source} {how}"));
+            let (copier, access) = (Copier::default(), Access::default());
+            for from in [0.4, 2.0] {
+                copier.copy(&path, &second(&path, from), &access).ok();
+            }
+            let first = open(&copier);
+            assert_eq!(first.is_some(), stays, "{name}");
+            copier.copy(&path, &second(&path, 1.2), &access).ok();
+            assert_eq!(open(&copier), first, "{name} was opened again");
+        }
+    }
+
+    #[test]
+    fn a_file_that_takes_the_place_of_another_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, look: &str| {
+            make(folder.path(), name, &format!("-f lavfi -i {look}=s=96x64:r=25:d=4 -g 10"))
+        };
+        let (path, other) = (file("a.mp4", "testsrc2"), file("b.mp4", "testsrc"));
+        let (copier, access) = (Copier::default(), Access::default());
+        let span = second(&path, 0.4);
+        let before = copier.copy(&path, &span, &access).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let after = copier.copy(&path, &span, &access).unwrap();
+        assert!(before != after && after == copy_clip(&path, &span, &access).unwrap());
+    }
+
+    #[test]
+    fn as_many_files_stay_open_as_there_are_cores_and_each_clip_has_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = "-f lavfi -i testsrc2=s=96x64:r=25:d=4 -g 10";
+        let path = make(folder.path(), "a.mp4", source);
+        let most = thread::available_parallelism().unwrap().get();
+        let patience = Duration::from_secs(3);
+        let (copier, access) = (Copier::default(), Access::within(patience));
+        let span = second(&path, 0.4);
+        let links: Vec<PathBuf> =
+            (0..most + 2).map(|number| folder.path().join(format!("{number}.mp4"))).collect();
+        for (number, link) in links.iter().enumerate() {
+            std::fs::hard_link(&path, link).unwrap();
+            copier.copy(link, &span, &access).unwrap();
+            assert_eq!(lock(&copier.files).len(), most.min(number + 1));
+        }
+        let reader = open(&copier);
+        thread::sleep(patience);
+        copier.copy(&links[most + 1], &span, &access).unwrap();
+        assert_eq!(open(&copier), reader, "its deadline begins with each clip");
     }
 }

@@ -34,7 +34,7 @@ impl std::fmt::Debug for Frame {
 }
 
 impl Frame {
-    /// A decoder's frame, shown at `time` (PTS and duration).
+    /// A decoder's frame, shown at `time` (PTS and duration). Grey of limited range gets chroma (`mono.rs`).
     pub(crate) fn new(
         av: AvFrame,
         time: (i64, i64),

@@ -49,8 +49,10 @@ pub(crate) struct Input {
     tap: Tap,
     path: PathBuf,
     stream: usize,
-    /// Whether what it handed out depends on what it had read before, or reading failed.
-    is_marked: bool,
+    /// Entries of the stream's index when it was chosen.
+    entries: c_int,
+    /// Whether it has told something that it tells once only, or reading failed.
+    is_spent: bool,
 }
 
 // SAFETY: a demuxer has no ties to the thread that opened it; it is used by one owner at a time.
@@ -119,7 +121,8 @@ impl Input {
             tap,
             path: path.to_owned(),
             stream: usize::MAX,
-            is_marked: false,
+            entries: 0,
+            is_spent: false,
         })
     }
 
@@ -220,6 +223,7 @@ impl Input {
             // SAFETY: a valid stream pointer (see `stream`), and `self` is borrowed mutably.
             unsafe { (**(*self.context).streams.add(index)).discard = discard };
         }
+        self.entries = self.count_entries();
     }
 
     /// FFmpeg's name of the container.
@@ -252,10 +256,17 @@ impl Input {
     }
 
     /// Whether it gives the same packets after a seek as one that was opened just now would: MP4 and its
-    /// kin do where all that they know of a packet is in the header's tables. Others learn while they read.
+    /// kin do as long as all that they know of a packet is in the header's tables. Others, and these
+    /// where fragments follow, learn while they read.
     pub(crate) fn is_as_opened(&self) -> bool {
         let has_tables = self.container().contains("mp4") && self.stream(self.stream).nb_frames > 0;
-        has_tables && !self.is_marked
+        has_tables && !self.is_spent && self.count_entries() == self.entries
+    }
+
+    /// Entries of the chosen stream's index.
+    fn count_entries(&self) -> c_int {
+        // SAFETY: a valid stream, whose index is only counted.
+        unsafe { ffi::avformat_index_get_entries_count(self.stream(self.stream)) }
     }
 
     /// How many error lines the demuxer logged.
@@ -289,14 +300,14 @@ impl Input {
                 return Ok(Read::End);
             }
             if code < 0 {
-                self.is_marked = true;
+                self.is_spent = true;
                 self.watch.check()?;
                 let reason = self.last_complaint().unwrap_or_else(|| describe(code));
                 return Ok(Read::Failed(reason));
             }
             if packet.stream() == self.stream {
                 // It is told once, and not again to whoever comes back to this place.
-                self.is_marked |= packet.new_configuration().is_some();
+                self.is_spent |= packet.new_configuration().is_some();
                 return Ok(Read::Packet);
             }
         }

@@ -111,7 +111,7 @@ pub use self::{
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,
     sheet::{SheetCell, contact_sheet},
-    shown::shown_frames,
+    shown::{Shown, shown_frames},
     small::SmallFrame,
     transcode::transcode_clip,
     vectors::{MotionVector, PictureKind},

@@ -19,17 +19,27 @@ use crate::{
     probe,
 };
 
+/// What decoding a copy's packets came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Frames that a reader of the copy sees.
+    pub frames: u32,
+    /// Frames that were decoded, those that only lead up to them among them.
+    pub decoded: u64,
+}
+
 /// Counts the frames that readers of the copy of `span` (ticks of the stream's time base) see, by
 /// decoding its packets from its first key packet on.
 ///
 /// # Errors
 /// Those of [`copy_clip`](crate::copy_clip), and of starting the decoder. Damage is no error.
-pub fn shown_frames(path: &Path, span: &Span, access: &Access) -> Result<u32, MediaError> {
+pub fn shown_frames(path: &Path, span: &Span, access: &Access) -> Result<Shown, MediaError> {
     let (mut input, info) = probe::open(path, access)?;
     input.complete_times();
     let packets = collect(&mut input, span)?;
     let times = frame_times(&input, &info, &packets)?;
-    Ok(times.into_iter().filter(|time| span.contains(*time)).count() as u32)
+    let frames = times.iter().filter(|time| span.contains(**time)).count() as u32;
+    Ok(Shown { frames, decoded: times.len() as u64 })
 }
 
 /// Refuses packets of which a decoder makes frames whose times go back: those times are not when the

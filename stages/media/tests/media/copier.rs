@@ -1,13 +1,13 @@
 //! Files that stay open give the clips that files opened anew give.
 
-use std::{fs, path::Path, sync::Mutex};
+use std::{collections::HashMap, fs, path::Path, sync::Mutex};
 
 use curate_media::{Access, Copier, copy_clip, probe};
 use curate_schemas::Span;
 
 use crate::support::{decode, make, shared_media};
 
-/// Spans of a file in an order that jumps about.
+/// Spans of a file in an order that jumps about; some may come twice.
 fn spans(path: &Path) -> Vec<Span> {
     let whole = decode(path);
     let time_base = probe(path, &Access::default()).unwrap().video.time_base;
@@ -17,7 +17,6 @@ fn spans(path: &Path) -> Vec<Span> {
         let end = whole.get(to).map_or(whole[count - 1].pts + 1, |frame| frame.pts);
         Span { start: whole[from].pts, end, time_base }
     };
-    // 13 is prime to most numbers of spans.
     (0..count / 7).map(|index| span(index * 13)).collect()
 }
 
@@ -32,6 +31,7 @@ fn check(files: &[&Path]) {
     let (work, copier) = (Mutex::new(work), Copier::default());
     let access = Access::default();
     let next = || work.lock().unwrap().next();
+    let copied = Mutex::new(HashMap::new());
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
@@ -40,6 +40,7 @@ fn check(files: &[&Path]) {
                     match (copier.copy(path, &span, &access), copy_clip(path, &span, &access)) {
                         (Ok(shared), Ok(alone)) => {
                             assert!(shared == alone, "{name} {span:?}: other bytes");
+                            *copied.lock().unwrap().entry(path).or_insert(0) += 1;
                         }
                         (Err(shared), Err(alone)) => {
                             assert_eq!(shared.to_string(), alone.to_string(), "{name} {span:?}");
@@ -54,6 +55,10 @@ fn check(files: &[&Path]) {
             });
         }
     });
+    for (path, spans) in files.iter().zip(&spans) {
+        let copied = copied.lock().unwrap().get(path).copied().unwrap_or(0);
+        assert!(2 * copied > spans.len(), "{}: {copied} of {}", path.display(), spans.len());
+    }
 }
 
 #[test]
@@ -65,6 +70,7 @@ fn files_that_stay_open_give_the_same_clips() {
         ("open.mp4", "-c:v libx264 -g 30 -bf 3 -x264-params open-gop=1"),
         ("late.mp4", "-c:v libx264 -g 30 -bf 3 -output_ts_offset 7"),
         ("parts.mp4", "-c:v libx264 -g 30 -bf 3 -movflags +frag_keyframe+empty_moov"),
+        ("half.mp4", "-c:v libx264 -g 30 -bf 3 -movflags +frag_keyframe+global_sidx"),
         ("a.mov", "-c:v libx265 -x265-params keyint=30:open-gop=1:log-level=none"),
         ("a.mkv", "-c:v libx264 -g 30 -bf 3"),
         ("a.ts", "-c:v libx264 -g 30 -bf 2"),
@@ -72,7 +78,16 @@ fn files_that_stay_open_give_the_same_clips() {
         ("a.avi", "-c:v mpeg4 -g 30"),
     ]
     .map(|(name, codec)| make(folder.path(), name, &format!("{source} {codec}")));
-    check(&made.each_ref().map(|path| path.as_path()));
+    // Begins between key frames, which an edit list hides.
+    let line = format!("-ss 0.7 -i {} -c copy", made[0].display());
+    let hides = make(folder.path(), "hides.mp4", &line);
+    let mut bytes = fs::read(&made[0]).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..half + 400].fill(0x5a);
+    let damaged = folder.path().join("damaged.mp4");
+    fs::write(&damaged, bytes).unwrap();
+    let files: Vec<&Path> = made.iter().chain([&hides, &damaged]).map(|path| &**path).collect();
+    check(&files);
 }
 
 #[test]
