@@ -18,7 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use curate_media::trim_memory;
 use curate_pipeline::{RunConfig, RunError, Sink, UnitResult, UnitStatus};
 use curate_schemas::{Clip, Column, UnitId, UnitRow, columns as c};
 use curate_store::{Former, Lease, Outcome, Receipt, StoreError, remedy};
@@ -31,8 +30,8 @@ use crate::{
     units::Replaced,
 };
 
-/// Video bytes read back at a time, while the decoders hold what they need.
-const BATCH_BYTES: u64 = 512 << 10;
+/// Video bytes read back at a time.
+const BATCH_BYTES: u64 = 2 << 20;
 /// Rows read back at a time.
 const BATCH_ROWS: usize = 256;
 
@@ -207,15 +206,6 @@ impl<'a> TableSink<'a> {
 
     /// Commits everything that is whole. Units that others committed meanwhile are left to them.
     pub(crate) fn commit(&mut self) -> Result<(), SinkError> {
-        // What decoding has left behind is not to stand beside what a commit takes, nor that beside
-        // what is decoded next.
-        trim_memory();
-        let outcome = self.commit_ready();
-        trim_memory();
-        outcome
-    }
-
-    fn commit_ready(&mut self) -> Result<(), SinkError> {
         self.cadence.committed();
         let store = self.table.store()?;
         let mut units = std::mem::take(&mut self.ready);

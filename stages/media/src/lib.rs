@@ -101,7 +101,7 @@ pub use self::{
     keyscan::{Group, KeyScan},
     likeness::{correlation, luma_histogram, perceptual_hash},
     log::init,
-    memory::{keep_memory, trim_memory},
+    memory::keep_memory,
     options::{DecodeOptions, Interlaced, PICTURES_IN_MEMORY, Segment, Stats},
     orientation::Orientation,
     picture::{Filter, Picture, PixelFormat, Size, decode_jpeg, encode_jpeg, resize},

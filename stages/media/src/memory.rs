@@ -42,13 +42,3 @@ pub fn keep_memory() {
         }
     }
 }
-
-/// Gives back what was freed between other blocks, which glibc keeps otherwise. For the time before and
-/// after work that needs much memory and seldom comes.
-pub fn trim_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: only pages that hold no block are given back; it takes the allocator's own locks.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
