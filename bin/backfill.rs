@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
     sync::Arc,
+    time::Instant,
 };
 
 use curate_pipeline::{FrameNeed, Plan, RunError, Score, Sink, UnitResult};
@@ -266,7 +267,7 @@ impl<'a> Filler<'a> {
 
     /// Commits what is whole.
     pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
-        self.cadence.committed();
+        self.cadence.committed(Instant::now());
         let units = std::mem::take(&mut self.ready);
         let mut patched = Vec::new();
         let mut whole = Vec::new();
@@ -329,7 +330,8 @@ impl Sink for Filler<'_> {
     }
 
     fn tick(&mut self) -> Result<(), RunError> {
-        if self.cadence.is_due(self.ready.len()) {
+        let bytes = self.ready.iter().map(|unit| unit.whole.bytes()).sum();
+        if self.cadence.is_due(self.ready.len(), bytes, Instant::now()) {
             self.commit().map_err(RunError::sink)?;
         }
         Ok(())

@@ -3,9 +3,9 @@
 //! A clip's bytes and thumbnail go to a scratch file of its unit as soon as the clip has ended, so
 //! that only its row (a few hundred bytes) stays in memory. At a commit they are read back in batches
 //! of bounded size and staged as one fragment for all units of the commit: few, large fragments
-//! keep the table fast. Only the first unit is committed alone: a table that cannot be written is
-//! noticed before hours of work wait for it, and there is something to look at.
+//! keep the table fast. Only at the start commits are smaller ([`Cadence`]).
 
+mod cadence;
 mod tidy;
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use curate_pipeline::{RunConfig, RunError, Sink, UnitResult, UnitStatus};
@@ -23,14 +23,15 @@ use curate_schemas::{Clip, Column, UnitId, UnitRow, columns as c};
 use curate_store::{Former, Lease, Outcome, Receipt, StoreError, remedy};
 use tokio::runtime::Handle;
 
-pub(crate) use self::tidy::tidy;
+pub(crate) use self::{cadence::Cadence, tidy::tidy};
 use crate::{
     opening::{NoTable, Table},
     progress::say,
     units::Replaced,
 };
 
-/// Video bytes read back at a time.
+/// Video bytes read back at a time. Fewer are no less memory: Lance holds some 46 KiB for each batch, whatever
+/// is in it, until a commit's last one.
 const BATCH_BYTES: u64 = 2 << 20;
 /// Rows read back at a time.
 const BATCH_ROWS: usize = 256;
@@ -65,6 +66,11 @@ impl Spooled {
     /// The clips, without their bytes.
     pub(crate) fn clips(&self) -> impl Iterator<Item = &Clip> {
         self.clips.iter().map(|(clip, _)| clip)
+    }
+
+    /// Bytes in the scratch file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.length
     }
 
     /// Adds a clip, whose bytes go to the attempt's scratch file.
@@ -121,30 +127,6 @@ struct Ready {
     id: UnitId,
     row: UnitRow,
     spooled: Arc<Spooled>,
-}
-
-/// When whole units are committed: the first one at once, then after so many of them, or so many seconds.
-pub(crate) struct Cadence {
-    every: Duration,
-    most_units: usize,
-    /// When the last commit was made.
-    last: Option<Instant>,
-}
-
-impl Cadence {
-    pub(crate) fn new(run: &RunConfig) -> Self {
-        let every = Duration::from_secs_f64(run.commit_seconds);
-        Self { every, most_units: run.commit_units, last: None }
-    }
-
-    pub(crate) fn is_due(&self, ready_units: usize) -> bool {
-        let is_late = self.last.is_none_or(|last| last.elapsed() >= self.every);
-        ready_units >= self.most_units || ready_units > 0 && is_late
-    }
-
-    pub(crate) fn committed(&mut self) {
-        self.last = Some(Instant::now());
-    }
 }
 
 /// Why units cannot be committed.
@@ -206,7 +188,7 @@ impl<'a> TableSink<'a> {
 
     /// Commits everything that is whole. Units that others committed meanwhile are left to them.
     pub(crate) fn commit(&mut self) -> Result<(), SinkError> {
-        self.cadence.committed();
+        self.cadence.committed(Instant::now());
         let store = self.table.store()?;
         let mut units = std::mem::take(&mut self.ready);
         while !units.is_empty() {
@@ -297,7 +279,8 @@ impl Sink for TableSink<'_> {
             self.table.store().map_err(RunError::sink)?;
             self.is_checked = true;
         }
-        if self.cadence.is_due(self.ready.len()) {
+        let bytes = self.ready.iter().map(|unit| unit.spooled.bytes()).sum();
+        if self.cadence.is_due(self.ready.len(), bytes, Instant::now()) {
             self.commit().map_err(RunError::sink)?;
         }
         Ok(())

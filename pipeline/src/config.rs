@@ -289,7 +289,7 @@ pub struct RunConfig {
     pub score: Score,
     /// `"file"`, or `"cost"` to let the filters that reject most for their cost go first.
     pub order: Order,
-    /// Commit at least this often, in seconds.
+    /// Commit at least this often, in seconds. At the start of a run commits come sooner.
     pub commit_seconds: f64,
     /// Commit at least every so many units.
     pub commit_units: usize,

@@ -1,8 +1,9 @@
 //! Staging: writing clips to data files that no version of the table refers to yet.
 //!
-//! Rows stream through: one batch of the caller's is in memory at a time, so the caller's batch
-//! size is the bound. Files are as few and large as can be (one per call, up to 2 GiB of columns),
-//! which is what makes compaction, and its rewriting of clip bytes, rarely needed.
+//! Rows stream through: in memory are one batch of the caller's, and of each column what Lance
+//! gathers until it makes a page ([`COLUMN_BYTES`]). Files are as few and large as can be (one per
+//! call, up to 2 GiB of columns), which is what makes compaction, and its rewriting of clip bytes,
+//! rarely needed.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,7 @@ use curate_schemas::{
     columns::{CLIPS, UNIT_ID},
 };
 use lance::dataset::{InsertBuilder, WriteMode, WriteParams, transaction::Operation};
+use lance_file::writer::FileWriterOptions;
 use lance_table::format::Fragment;
 
 use crate::{
@@ -32,6 +34,9 @@ use crate::{
 
 /// Largest data file, without the blobs beside it.
 const FILE_BYTES: usize = 2 << 30;
+/// Bytes of a column that make a page: Lance's own 8 MiB are held while the decoders hold theirs.
+/// Only thumbnails, captions and embeddings come to so much in one commit.
+const COLUMN_BYTES: u64 = 1 << 20;
 
 /// Data files that were written and are not yet visible. Dropped without a receipt, they are
 /// garbage.
@@ -76,9 +81,14 @@ impl Store {
             let seen = Arc::new(Mutex::new(Seen::default()));
             let schema = schema::lance_schema(&CLIPS);
             let batches = Batches { rows, schema: schema.clone(), seen: seen.clone() };
+            let writing = FileWriterOptions {
+                data_cache_bytes: Some(COLUMN_BYTES * schema.fields().len() as u64),
+                ..FileWriterOptions::default()
+            };
             let params = WriteParams {
                 mode: WriteMode::Append,
                 max_bytes_per_file: FILE_BYTES,
+                file_writer_options: Some(writing),
                 skip_auto_cleanup: true,
                 ..WriteParams::default()
             };
