@@ -30,9 +30,11 @@ use crate::{
     units::Replaced,
 };
 
-/// Video bytes read back at a time. Fewer are no less memory: Lance holds some 46 KiB for each batch, whatever
-/// is in it, until a commit's last one.
+/// Spooled bytes read back at a time, at least.
 const BATCH_BYTES: u64 = 2 << 20;
+/// Batches of a commit, about: Lance holds some 46 KB for each, whatever is in it, until the commit's
+/// last one.
+const MOST_BATCHES: u64 = 256;
 /// Rows read back at a time.
 const BATCH_ROWS: usize = 256;
 
@@ -292,11 +294,14 @@ pub(crate) struct Batches {
     units: Vec<Arc<Spooled>>,
     unit: usize,
     clip: usize,
+    /// Bytes of a batch, but for what its last clip has more.
+    bytes: u64,
 }
 
 impl Batches {
     pub(crate) fn new(units: Vec<Arc<Spooled>>) -> Self {
-        Self { units, unit: 0, clip: 0 }
+        let all: u64 = units.iter().map(|unit| unit.bytes()).sum();
+        Self { units, unit: 0, clip: 0, bytes: BATCH_BYTES.max(all / MOST_BATCHES) }
     }
 }
 
@@ -305,7 +310,7 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while bytes < BATCH_BYTES && batch.len() < BATCH_ROWS {
+        while bytes < self.bytes && batch.len() < BATCH_ROWS {
             let Some(unit) = self.units.get(self.unit) else { break };
             let Some((clip, parts)) = unit.clips.get(self.clip) else {
                 self.unit += 1;

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use curate_pipeline::RunConfig;
 
 /// How long the second commit waits for more units.
-const SECOND: Duration = Duration::from_secs(5);
-/// Clip bytes that are not left to wait for more: of every few MiB that are written, Lance holds tens
-/// of KiB until the commit's last one.
-const MOST_BYTES: u64 = 256 << 20;
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// Spooled bytes that do not wait for more. A fragment of so many is never merged, so that its bytes are
+/// written once.
+const MOST_BYTES: u64 = 2 << 30;
 
 /// The first unit is committed at once: a table that cannot be written is noticed before hours of work
-/// wait for it. Then commits come after so many units, so many clip bytes, or so many seconds; these are
+/// wait for it. Then commits come after so many units, so many spooled bytes, or so many seconds; these are
 /// few at first and twice as many each time, so that there is something to look at soon and fragments
 /// are large later.
 pub(crate) struct Cadence {
@@ -37,7 +37,7 @@ impl Cadence {
 
     /// A commit begins.
     pub(crate) fn committed(&mut self, now: Instant) {
-        let next = if self.last.is_none() { SECOND } else { self.wait * 2 };
+        let next = if self.last.is_none() { FIRST_WAIT } else { self.wait * 2 };
         self.wait = next.min(self.every);
         self.last = Some(now);
     }
@@ -66,8 +66,10 @@ mod tests {
     #[test]
     fn waits_grow_to_what_is_set() {
         assert_eq!(commits(&RunConfig::default(), 130), [1, 6, 16, 36, 66, 96, 126]);
-        let often = RunConfig { commit_seconds: 3.0, ..RunConfig::default() };
-        assert_eq!(commits(&often, 10), [1, 4, 7, 10]);
+        let every = |commit_seconds| RunConfig { commit_seconds, ..RunConfig::default() };
+        assert_eq!(commits(&every(3.0), 10), [1, 4, 7, 10]);
+        assert_eq!(commits(&every(1e-10), 3), [1, 2, 3]);
+        assert_eq!(commits(&every(86_400_000.0), 50), [1, 6, 16, 36]);
     }
 
     #[test]
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn many_bytes_do_not_wait_and_nothing_is_not_committed() {
+    fn many_bytes_do_not_wait_for_more() {
         let now = Instant::now();
         let mut cadence = Cadence::new(&RunConfig::default());
         assert!(!cadence.is_due(0, 0, now));

@@ -35,7 +35,7 @@ use crate::{
 /// Largest data file, without the blobs beside it.
 const FILE_BYTES: usize = 2 << 30;
 /// Bytes of a column that make a page: Lance's own 8 MiB are held while the decoders hold theirs.
-/// Only thumbnails, captions and embeddings come to so much in one commit.
+/// It is mostly thumbnails, captions and embeddings that come to so much in one commit.
 const COLUMN_BYTES: u64 = 1 << 20;
 
 /// Data files that were written and are not yet visible. Dropped without a receipt, they are

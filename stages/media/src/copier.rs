@@ -5,7 +5,7 @@
 //! Here the workers share one reader, and whoever wants a clip of a file waits for the one before.
 //!
 //! That is for files where it cannot matter what a reader has read before
-//! ([`Input::is_as_opened`]), and whose clips need no decoding. With the first clip that is otherwise a file
+//! ([`Input::is_as_opened`], [`tell_of_every_sample`]), and whose clips need no decoding. With the first clip that is otherwise a file
 //! becomes one that is opened anew for each clip, so that a span always gives the same bytes.
 
 use std::{
@@ -22,6 +22,7 @@ use crate::{
     Access, CopiedClip, MediaError, SourceInfo,
     clip::{copy_clip, copy_image, cut, open_to_copy},
     input::Input,
+    tables::tell_of_every_sample,
 };
 
 /// Files that clips are copied out of. Those used last stay open: as many as there are cores, since
@@ -89,13 +90,13 @@ impl Copier {
     ) -> Result<CopiedClip, MediaError> {
         let file = self.file(path, access);
         let mut reader = lock(&file.reader);
-        let mut opened = match mem::replace(&mut *reader, Reader::Unopened) {
+        let (mut opened, may_stay) = match mem::replace(&mut *reader, Reader::Unopened) {
             Reader::Open(opened) => {
                 opened.0.watch().arm();
-                opened
+                (opened, true)
             }
             Reader::Unopened => match open_to_copy(path, access)? {
-                Some(opened) => Box::new(opened),
+                Some(opened) => (Box::new(opened), tell_of_every_sample(path)),
                 None => return copy_image(path),
             },
             Reader::ForOne => {
@@ -105,7 +106,7 @@ impl Copier {
             }
         };
         let (input, info) = &mut *opened;
-        if !input.is_as_opened() {
+        if !may_stay || !input.is_as_opened() {
             *reader = Reader::ForOne;
             drop(reader);
             return cut(input, info, span);
@@ -185,6 +186,31 @@ mod tests {
             copier.copy(&path, &second(&path, 1.2), &access).ok();
             assert_eq!(open(&copier), first, "{name} was opened again");
         }
+    }
+
+    /// FFmpeg says nothing of such a file, and its packets' times depend on what was read before.
+    #[test]
+    fn a_file_with_too_few_presentation_times_does_not_stay_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = "-f lavfi -i testsrc2=s=96x64:r=25:d=8 -c:v libx264 -g 24 -bf 1 \
+                      -x264-params b-adapt=0:open-gop=0:b-pyramid=none";
+        let path = make(folder.path(), "a.mp4", source);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(4).position(|window| window == b"ctts").unwrap() + 8;
+        let count = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        bytes[at..at + 4].copy_from_slice(&(count / 4).to_be_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let (copier, access) = (Copier::default(), Access::default());
+        let mut copied = 0;
+        for from in [0.4, 5.0, 1.0, 3.4, 0.2, 6.0, 2.2, 5.0, 4.2] {
+            let span = second(&path, from);
+            let (used, new) =
+                (copier.copy(&path, &span, &access), copy_clip(&path, &span, &access));
+            copied += usize::from(new.is_ok());
+            assert_eq!(used.ok(), new.ok(), "from {from}");
+            assert_eq!(open(&copier), None);
+        }
+        assert!(copied > 0);
     }
 
     #[test]

@@ -256,8 +256,9 @@ impl Input {
     }
 
     /// Whether it gives the same packets after a seek as one that was opened just now would: MP4 and its
-    /// kin do as long as all that they know of a packet is in the header's tables. Others, and these
-    /// where fragments follow, learn while they read.
+    /// kin do as long as all that they know of a packet is in the header's tables, and these are whole
+    /// ([`tell_of_every_sample`](crate::tables::tell_of_every_sample)). Others, and these where fragments
+    /// follow, learn while they read.
     pub(crate) fn is_as_opened(&self) -> bool {
         let has_tables = self.container().contains("mp4") && self.stream(self.stream).nb_frames > 0;
         has_tables && !self.is_spent && self.count_entries() == self.entries

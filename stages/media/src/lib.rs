@@ -71,6 +71,7 @@ mod shrink;
 mod small;
 mod still;
 mod stream;
+mod tables;
 mod tail;
 mod tone;
 mod transcode;
