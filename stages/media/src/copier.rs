@@ -5,8 +5,9 @@
 //! Here the workers share one reader, and whoever wants a clip of a file waits for the one before.
 //!
 //! That is for files where it cannot matter what a reader has read before
-//! ([`Input::is_as_opened`], [`tell_of_every_sample`]), and whose clips need no decoding. With the first clip that is otherwise a file
-//! becomes one that is opened anew for each clip, so that a span always gives the same bytes.
+//! ([`Input::is_as_opened`], [`tell_of_every_sample`]), and whose clips need no decoding. With the first
+//! clip that is otherwise a file becomes one that is opened anew for each clip, so that a span always
+//! gives the same bytes.
 
 use std::{
     mem,
@@ -96,7 +97,10 @@ impl Copier {
                 (opened, true)
             }
             Reader::Unopened => match open_to_copy(path, access)? {
-                Some(opened) => (Box::new(opened), tell_of_every_sample(path)),
+                Some(opened) => {
+                    let may_stay = opened.0.is_as_opened() && tell_of_every_sample(path);
+                    (Box::new(opened), may_stay)
+                }
                 None => return copy_image(path),
             },
             Reader::ForOne => {
@@ -106,7 +110,7 @@ impl Copier {
             }
         };
         let (input, info) = &mut *opened;
-        if !may_stay || !input.is_as_opened() {
+        if !may_stay {
             *reader = Reader::ForOne;
             drop(reader);
             return cut(input, info, span);

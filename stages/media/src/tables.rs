@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-/// Boxes that only hold others.
+/// Boxes that only hold others, from the file down to the tables.
 const FOLDERS: [&[u8; 4]; 5] = [b"moov", b"trak", b"mdia", b"minf", b"stbl"];
 /// A header with more boxes than this is none that a camera or a muxer has made.
 const MOST_BOXES: usize = 100_000;
@@ -44,7 +44,7 @@ pub(crate) fn tell_of_every_sample(path: &Path) -> bool {
     let tracks = File::open(path).and_then(|file| {
         let end = file.metadata()?.len();
         let mut walk = Walk { file: BufReader::new(file), tracks: Vec::new(), boxes: 0 };
-        walk.boxes_within(0, end)?;
+        walk.boxes_within(&FOLDERS, 0, end)?;
         Ok(walk.tracks)
     });
     tracks.is_ok_and(|tracks| !tracks.is_empty() && tracks.iter().all(Track::is_whole))
@@ -57,8 +57,9 @@ struct Walk {
 }
 
 impl Walk {
-    /// Looks at the boxes from `at` to `end`, in bytes from the beginning of the file.
-    fn boxes_within(&mut self, mut at: u64, end: u64) -> io::Result<()> {
+    /// Looks at the boxes from `at` to `end`, in bytes from the beginning of the file, and into those
+    /// that lead to tables by the names `down`.
+    fn boxes_within(&mut self, down: &[&[u8; 4]], mut at: u64, end: u64) -> io::Result<()> {
         while at.checked_add(8).is_some_and(|next| next <= end) {
             self.boxes += 1;
             if self.boxes > MOST_BOXES {
@@ -73,13 +74,15 @@ impl Walk {
             };
             let next = at.checked_add(size).filter(|next| *next <= end && size >= header);
             let next = next.ok_or_else(malformed)?;
-            if &name == b"trak" {
-                self.tracks.push(Track::default());
-            }
-            if FOLDERS.contains(&&name) {
-                self.boxes_within(at + header, next)?;
-            } else if let Some(track) = self.tracks.len().checked_sub(1) {
-                self.table(&name, track, size - header)?;
+            match down.split_first() {
+                Some((first, down)) if **first == name => {
+                    if &name == b"trak" {
+                        self.tracks.push(Track::default());
+                    }
+                    self.boxes_within(down, at + header, next)?;
+                }
+                Some(_) => {}
+                None => self.table(&name, size - header)?,
             }
             at = next;
         }
@@ -87,7 +90,7 @@ impl Walk {
     }
 
     /// Reads a table of `bytes` bytes, if it is one that counts.
-    fn table(&mut self, name: &[u8; 4], track: usize, bytes: u64) -> io::Result<()> {
+    fn table(&mut self, name: &[u8; 4], bytes: u64) -> io::Result<()> {
         let is_sizes = [b"stsz", b"stz2"].contains(&name);
         if !is_sizes && ![b"ctts", b"stsd"].contains(&name) {
             return Ok(());
@@ -98,23 +101,28 @@ impl Walk {
             self.number()?;
         }
         let count = self.number()?;
-        if name == b"ctts" {
-            if count > bytes.saturating_sub(8) / 8 {
-                return Err(malformed());
-            }
-            let mut samples = 0;
-            for _ in 0..count {
-                let (run, _offset) = (self.number()?, self.number()?);
-                // FFmpeg takes it for a negative number, and passes over it.
-                samples += if run > 0x7fff_ffff { 0 } else { run };
-            }
-            self.tracks[track].times.push(samples);
-        } else if is_sizes {
-            self.tracks[track].samples.push(count);
-        } else {
-            self.tracks[track].descriptions.push(count);
+        let told = if name == b"ctts" { self.samples_of_runs(count, bytes)? } else { count };
+        let track = self.tracks.last_mut().ok_or_else(malformed)?;
+        match name {
+            b"ctts" => track.times.push(told),
+            b"stsd" => track.descriptions.push(told),
+            _ => track.samples.push(told),
         }
         Ok(())
+    }
+
+    /// How many samples so many runs of the same offset come to, in a table of `bytes` bytes.
+    fn samples_of_runs(&mut self, count: u64, bytes: u64) -> io::Result<u64> {
+        if count > bytes.saturating_sub(8) / 8 {
+            return Err(malformed());
+        }
+        let mut samples = 0;
+        for _ in 0..count {
+            let (run, _offset) = (self.number()?, self.number()?);
+            // FFmpeg takes what is larger for a negative number, and passes over it.
+            samples += if run > 0x7fff_ffff { 0 } else { run };
+        }
+        Ok(samples)
     }
 
     fn bytes(&mut self) -> io::Result<[u8; 4]> {
@@ -160,6 +168,18 @@ mod tests {
         assert!(fine("a.mp4", "") && fine("first.mp4", "-movflags +faststart"));
         assert!(fine("plain.mp4", "-bf 0") && fine("a.mov", ""));
         assert!(!fine("a.mkv", ""));
+    }
+
+    #[test]
+    fn boxes_in_boxes_without_end_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in FOLDERS {
+            let depth: u32 = 200_000;
+            let boxes = (0..depth).rev().map(|left| [(8 * (left + 1)).to_be_bytes(), *name]);
+            let path = folder.path().join("deep.mp4");
+            std::fs::write(&path, boxes.flatten().flatten().collect::<Vec<u8>>()).unwrap();
+            assert!(!tell_of_every_sample(&path));
+        }
     }
 
     #[test]
