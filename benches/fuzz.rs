@@ -20,8 +20,8 @@ use std::{
 };
 
 use curate_media::{
-    Access, Converter, DecodeOptions, Decoder, Encoding, Filter, Interlaced, KeyScan, MediaError,
-    Size, copy_clip, probe, segments, transcode_clip,
+    Access, Converter, Copier, DecodeOptions, Decoder, Encoding, Filter, Interlaced, KeyScan,
+    MediaError, Size, copy_clip, probe, segments, transcode_clip,
 };
 use curate_pipeline::{Document, Problems};
 use curate_schemas::Span;
@@ -33,6 +33,11 @@ const MOST_BYTES: usize = 3 << 20;
 /// A case that takes longer than this hangs; every call in it is told to give up after [`PATIENCE`].
 const HANGING: Duration = Duration::from_secs(90);
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The tables of an MP4, whose numbers lead everywhere.
+const TABLES: [&[u8; 4]; 14] = [
+    b"stsz", b"stz2", b"ctts", b"stts", b"stss", b"stsc", b"stco", b"co64", b"stsd", b"elst",
+    b"mdhd", b"tkhd", b"tfhd", b"trun",
+];
 /// Address space of the child in KiB.
 const MOST_MEMORY_KIB: u64 = 8 << 20;
 
@@ -53,15 +58,32 @@ impl Random {
     }
 }
 
+/// Where in `bytes` damage is done: in the headers or the tables, which matter most, or anywhere.
+fn place(bytes: &[u8], random: &mut Random) -> usize {
+    match random.below(4) {
+        0 => random.below(bytes.len()),
+        1 => {
+            let names = bytes.windows(4).enumerate();
+            let tables: Vec<usize> = names
+                .filter(|(_, name)| TABLES.iter().any(|table| name == table))
+                .map(|(at, _)| at)
+                .collect();
+            let Some(at) = tables.get(random.below(tables.len())) else {
+                return random.below(bytes.len());
+            };
+            (at + random.below(64)).min(bytes.len() - 1)
+        }
+        _ => random.below(bytes.len().min(4096)),
+    }
+}
+
 /// One to eight pieces of damage.
 fn damage(bytes: &mut Vec<u8>, random: &mut Random, other: &[u8]) {
     for _ in 0..=random.below(8) {
         if bytes.is_empty() {
             return;
         }
-        // Headers matter most.
-        let reach = if random.below(2) == 0 { bytes.len().min(4096) } else { bytes.len() };
-        let at = random.below(reach);
+        let at = place(bytes, random);
         let length = (1 + random.below(64)).min(bytes.len() - at);
         match random.below(9) {
             0 => bytes[at] ^= 1 << random.below(8),
@@ -94,8 +116,37 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random, other: &[u8]) {
     }
 }
 
+/// Cuts the span that was shown, and others from there on for as long as the file is said to be, out of
+/// it through one [`Copier`], one after the other.
+///
+/// # Panics
+/// If a span gives anything else than it gives alone.
+fn copies(path: &Path, shown: Span, length_s: f64, access: &Access, random: &mut Random) {
+    let time_base = shown.time_base;
+    let length = time_base.ticks(length_s.clamp(0.1, 3600.0)).max(1) as usize;
+    let mut spans = vec![shown];
+    for _ in 0..4 {
+        let start = shown.start.saturating_add(random.below(length) as i64);
+        let end = start.saturating_add(1 + random.below(length / 3) as i64);
+        spans.push(Span { start, end, time_base });
+    }
+    spans.push(spans[random.below(spans.len())]);
+    let copier = Copier::default();
+    let since = Instant::now();
+    for span in spans {
+        let (used, alone) = (copier.copy(path, &span, access), copy_clip(path, &span, access));
+        if [&used, &alone].iter().any(|clip| matches!(clip, Err(MediaError::Timeout { .. })))
+            || since.elapsed() > PATIENCE
+        {
+            return;
+        }
+        let told = |clip: Result<_, MediaError>| clip.map_err(|error| error.to_string());
+        assert!(told(used) == told(alone), "{span:?}: a used reader gave another clip");
+    }
+}
+
 /// Everything that a run might do with a file. Errors are fine.
-fn exercise(path: &Path) -> Result<(), MediaError> {
+fn exercise(path: &Path, random: &mut Random) -> Result<(), MediaError> {
     let access = Access::within(PATIENCE);
     let found = probe(path, &access);
     segments(path, Duration::from_secs(1), &access).ok();
@@ -125,9 +176,9 @@ fn exercise(path: &Path) -> Result<(), MediaError> {
         scan.decode(&group, &mut |_frame| Ok(())).ok();
     }
     if let Some(span) = span {
-        copy_clip(path, &span, &access).ok();
-        let is_small = found.is_ok_and(|info| info.video.width <= 1280);
-        if is_small {
+        let length_s = found.as_ref().ok().and_then(|info| info.duration_s).unwrap_or(4.0);
+        copies(path, span, length_s, &access, random);
+        if found.is_ok_and(|info| info.video.width <= 1280) {
             let preset = "ultrafast".to_owned();
             let encoding = Encoding { preset, short_side: Some(64), ..Encoding::default() };
             transcode_clip(path, &span, &encoding, Interlaced::Deinterlace, &access)?;
@@ -190,7 +241,7 @@ fn child(files: &[PathBuf], seed: u64, first: u64, last: u64, folder: &Path) {
             }
             let path = folder.join(format!("case.{extension}"));
             fs::write(&path, &bytes).unwrap();
-            exercise(&path).ok();
+            exercise(&path, &mut Random(number)).ok();
         }));
         if caught.is_err() {
             println!("panic");
