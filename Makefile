@@ -18,7 +18,7 @@ export CURATE_MODELS := $(CACHE)/models
 CARGO_FLAGS := --locked --release
 CURATE := $(CARGO_TARGET_DIR)/release/curate
 
-.PHONY: help setup tools models build demo story story-lora story-smoke test soak bench bench-scenes bench-decode-threads bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-loader bench-wrong-captions bench-memory bench-commits bench-keyframes fuzz lint fmt clippy docs ci
+.PHONY: help setup tools models build demo story story-lora story-smoke test soak bench bench-scenes bench-decode-threads bench-motion parity bench-networks bench-captions bench-refilter bench-dataset bench-dedup bench-raft bench-prefilter bench-media bench-transcode bench-loader bench-wrong-captions bench-memory bench-encoder-memory bench-commits bench-keyframes fuzz lint fmt clippy docs ci
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -147,6 +147,9 @@ bench-wrong-captions: story ## Whether the story's model finds captions that are
 
 bench-memory: build tools ## Peak memory against the number and the length of videos.
 	benches/memory.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
+
+bench-encoder-memory: build tools ## Memory of encoders against what is reckoned with.
+	benches/encoder_memory.py $(CURATE) $(CACHE)/samples/bigbuckbunny.mp4
 
 bench-commits: build tools ## What hundreds of commits cost a run.
 	benches/commits.py $(CURATE)

@@ -77,7 +77,7 @@ impl OutputConfig {
     fn clip(&self) -> ClipConfig {
         let form = if self.bytes == Bytes::None { Form::None } else { self.form };
         let all = self.bytes == Bytes::All && form != Form::None;
-        ClipConfig { form, all, transcode: self.transcode.clone(), copier: Arc::default() }
+        ClipConfig { form, all, transcode: self.transcode.clone(), common: Arc::default() }
     }
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn default_text(path: &str, form: &str) -> String {
          form = \"{form}\"  # \"copy\", \"transcode\", or \"none\": no bytes in the table\n\n\
          [run]\n\
          # cpus = 0         # 0: all cores\n\
-         # memory = \"1GiB\"  # for frames and clips in flight, and merging the table's files\n"
+         # memory = \"1GiB\"  # for frames and clips in flight, encoders, and merging the table's files\n"
     );
     for entry in STAGES {
         text.push_str(&format!("\n# {}\n{}", entry.summary, entry.example));

@@ -55,6 +55,28 @@ fn transcoded_clips_have_the_same_bytes_however_many_workers_made_them() {
 }
 
 #[test]
+fn encoders_wait_for_memory_and_the_run_says_how_much_would_do() {
+    let folder = Folder::new();
+    let source = "-f lavfi -i testsrc2=s=640x360:r=25:d=6 -c:v libx264 -preset ultrafast";
+    fs::create_dir_all(folder.path("videos")).unwrap();
+    make(&folder.path("videos"), "a.mp4", source);
+    let seconds = "[[stage]]\nkind = \"scenes\"\nmin_s = 0.5\ndetectors = [{ kind = \"fixed\", seconds = 1.0 }]";
+    let mut bytes: Vec<Vec<Vec<u8>>> = Vec::new();
+    // The encoder of one clip takes 30 MiB, and encoders may take half of it all.
+    for (memory, waits) in [("32MiB", true), ("1GiB", false)] {
+        let rest = format!("[run]\ncpus = 4\nmemory = \"{memory}\"\n{seconds}");
+        let said = run(&recipe(&folder, memory, "", "form = \"transcode\"", &rest), 0);
+        let told = "`[run] memory = \"1GiB\"` has it for 4 at a time";
+        let has_told = said.err.contains("clips waited") && said.err.contains(told);
+        assert_eq!(has_told, waits, "{}", said.err);
+        let ids = folder.rows(memory, "select clip_id from clips where status = 'kept' order by 1");
+        bytes.push(ids.lines().skip(1).map(|id| extract(&folder, memory, id)).collect());
+    }
+    assert_eq!(bytes[0].len(), 6);
+    assert!(bytes[0] == bytes[1]);
+}
+
+#[test]
 fn other_settings_of_the_encoder_are_a_backfill_and_impossible_ones_an_error() {
     let folder = Folder::new();
     folder.video("a.mp4", &[3]);

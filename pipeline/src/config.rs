@@ -281,10 +281,15 @@ pub struct RunConfig {
     /// for a single one.
     pub decode_threads: usize,
     /// Memory beside the program itself, such as `"1GiB"`: half for frames and clips in flight
-    /// between the stages, the rest for decoders and the table. A model's weights come on top.
+    /// between the stages, the rest for decoders and the table. Where clips are transcoded, encoders
+    /// have half and the others a quarter each. A model's weights come on top.
     #[serde(deserialize_with = "bytes_text")]
     #[schemars(with = "Bytes")]
     pub memory: u64,
+    /// No setting: what the last stage holds of it ([`StageConfig::holds`](crate::StageConfig::holds)).
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub held: u64,
     /// `"kept"`, or `"all"` to measure rejected clips too.
     pub score: Score,
     /// `"file"`, or `"cost"` to let the filters that reject most for their cost go first.
@@ -308,6 +313,7 @@ impl Default for RunConfig {
             workers: 0,
             decode_threads: 0,
             memory: 1 << 30,
+            held: 0,
             score: Score::Kept,
             order: Order::File,
             commit_seconds: 30.0,
@@ -330,11 +336,15 @@ pub(crate) const MOST_DECODE_THREADS: usize = 4;
 const DECODER_BYTES: u64 = 64 << 20;
 
 impl RunConfig {
-    /// The part of [`memory`](Self::memory) for frames and clips in flight between the stages. The
-    /// rest is for what works beside them: decoders, models, and the table.
+    /// The part of [`memory`](Self::memory) for frames and clips in flight between the stages, half of
+    /// what the last stage leaves. The rest is for what works beside them: decoders, models, and the table.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.memory / 2
+        self.free() / 2
+    }
+
+    fn free(&self) -> u64 {
+        self.memory.saturating_sub(self.held)
     }
 
     /// Threads for what a worker does beside decoding.
@@ -361,7 +371,7 @@ impl RunConfig {
         }
         if self.workers == 0 {
             self.workers = if self.decode_threads == 0 {
-                let decoders = usize::try_from(self.memory / 2 / DECODER_BYTES);
+                let decoders = usize::try_from(self.free() / 2 / DECODER_BYTES);
                 // With less memory each has several threads, which no number of cores is without.
                 let least = self.cpus.div_ceil(MOST_DECODE_THREADS);
                 self.cpus.min(decoders.unwrap_or(usize::MAX).max(least))

@@ -95,6 +95,7 @@ impl Plan {
         let table = &document.run;
         let (mut run, unread): (RunConfig, Unread) =
             Unread::read(("[run]", table), problems, |problems| read_table(table, problems));
+        run.held = ingredients.last.as_ref().map_or(0, |(_, last)| last.holds(run.memory));
         unread.check("[run]", problems, |problems| run.resolve(ingredients.cores, problems));
 
         let mut stages = recipe::read_stages(document, &ingredients, problems);

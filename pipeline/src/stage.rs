@@ -171,6 +171,15 @@ pub trait StageConfig: fmt::Debug + Send + Sync {
     fn resources(&self) -> Resources {
         Resources::cpu(1)
     }
+    /// Bytes of `memory` (`[run] memory`) that it may fill beside frames and clips in flight. Asked of
+    /// the stage that every plan ends with.
+    fn holds(&self, _memory: u64) -> u64 {
+        0
+    }
+    /// What users should know after a run, such as which setting has slowed it down.
+    fn remark(&self) -> Option<String> {
+        None
+    }
     /// Models it needs, by their ids; whether they are there is checked before anything runs.
     fn models(&self) -> Vec<&'static str> {
         Vec::new()

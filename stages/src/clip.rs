@@ -4,10 +4,13 @@
 //! loses nothing. `transcode` decodes the clip once more and encodes the pictures as they are shown,
 //! for loaders that jump about in it. `none` leaves the table without bytes.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use curate_media::{
-    Access, ClipForm, CopiedClip, Copier, Encoding, Interlaced, VideoCodec, shown_frames,
+    Access, ClipForm, CopiedClip, Copier, Encoding, Interlaced, Room, VideoCodec, shown_frames,
     transcode_clip,
 };
 use curate_pipeline::{
@@ -122,8 +125,19 @@ pub struct ClipConfig {
     pub all: bool,
     /// How clips are encoded, where they are.
     pub transcode: TranscodeConfig,
-    /// No setting: the files that are copied from, which the workers have in common.
-    pub copier: Arc<Copier>,
+    /// No setting.
+    pub common: Arc<Common>,
+}
+
+/// What the workers of a run have in common.
+#[derive(Debug, Default)]
+pub struct Common {
+    /// The files that are copied from.
+    copier: Copier,
+    /// Memory for encoders.
+    room: OnceLock<Room>,
+    /// How many workers there may be.
+    workers: OnceLock<usize>,
 }
 
 impl StageConfig for ClipConfig {
@@ -141,6 +155,26 @@ impl StageConfig for ClipConfig {
 
     fn wants_dropped(&self) -> bool {
         self.all && self.form != Form::None
+    }
+
+    fn holds(&self, memory: u64) -> u64 {
+        match self.form {
+            Form::None | Form::Copy => 0,
+            Form::Transcode => memory / ENCODING_PART,
+        }
+    }
+
+    fn remark(&self) -> Option<String> {
+        let shortage = self.common.room.get()?.shortage()?;
+        let workers = *self.common.workers.get()? as u64;
+        let all = shortage.largest.saturating_mul(workers).saturating_mul(ENCODING_PART);
+        Some(format!(
+            "clips waited {:.0} s in all for memory to encode in, which takes up to {} MiB for one: \
+             `[run] memory = \"{}GiB\"` has it for {workers} at a time",
+            shortage.waited.as_secs_f64(),
+            shortage.largest.div_ceil(1 << 20),
+            all.div_ceil(1 << 30)
+        ))
     }
 
     fn measuring(&self) -> Json {
@@ -163,13 +197,19 @@ impl StageConfig for ClipConfig {
         let make: Make = match self.form {
             Form::None => Box::new(|_, _, _, _| Ok(None)),
             Form::Copy => {
-                let copier = Arc::clone(&self.copier);
-                Box::new(move |path, span, _, access| copier.copy(path, span, access).map(Some))
+                let common = Arc::clone(&self.common);
+                Box::new(move |path, span, _, access| {
+                    common.copier.copy(path, span, access).map(Some)
+                })
             }
             Form::Transcode => {
                 let encoding = self.transcode.encoding();
+                let common = Arc::clone(&self.common);
+                let memory = self.holds(context.run.memory);
+                common.workers.get_or_init(|| context.run.cpus);
                 Box::new(move |path, span, interlaced, access| {
-                    transcode_clip(path, span, &encoding, interlaced, access).map(Some)
+                    let room = common.room.get_or_init(|| Room::new(memory));
+                    transcode_clip(path, span, &encoding, interlaced, access, room).map(Some)
                 })
             }
         };
@@ -177,6 +217,9 @@ impl StageConfig for ClipConfig {
         Ok(Stage::Map(Box::new(writer)))
     }
 }
+
+/// Encoders have one part in so many of `[run] memory`.
+const ENCODING_PART: u64 = 2;
 
 /// Makes the bytes of a span.
 type Make = Box<

@@ -103,3 +103,14 @@ fn the_cpu_budget_is_shared_out() {
     assert_eq!(workers(64, 16 << 30, 0), (64, 1));
     assert_eq!(workers(64, 1 << 30, 2), (32, 2), "what is set holds");
 }
+
+#[test]
+fn what_the_last_stage_holds_is_not_for_the_others() {
+    let with = |held| {
+        let mut run = RunConfig { cpus: 8, memory: 1 << 30, held, ..RunConfig::default() };
+        run.resolve(2, &mut Problems::default());
+        (run.in_flight(), run.workers)
+    };
+    assert_eq!(with(0), (512 << 20, 8));
+    assert_eq!(with(512 << 20), (256 << 20, 4));
+}

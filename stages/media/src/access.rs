@@ -40,6 +40,10 @@ impl Access {
         Self { track: None, deadline: Some(deadline), cancel: None }
     }
 
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+
     /// Whether a file opened in one way is open in the other.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let same_cancel = match (&self.cancel, &other.cancel) {
@@ -76,7 +80,7 @@ impl Watch {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.access.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+        self.access.is_cancelled()
     }
 
     fn is_late(&self) -> bool {

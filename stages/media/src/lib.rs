@@ -18,6 +18,7 @@
 #![warn(missing_docs)]
 
 mod access;
+mod appetite;
 mod aspect;
 mod background;
 mod bicubic;
@@ -62,6 +63,7 @@ mod probe;
 mod rate;
 mod render;
 mod restart;
+mod room;
 mod scale;
 mod scene;
 mod segments;
@@ -109,6 +111,7 @@ pub use self::{
     png::encode_png,
     probe::{SourceInfo, SourceKind, VideoInfo, probe},
     rate::FrameRate,
+    room::{Room, Shortage},
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,
     sheet::{SheetCell, contact_sheet},

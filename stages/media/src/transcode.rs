@@ -9,7 +9,7 @@ use std::path::Path;
 use curate_schemas::Span;
 
 use crate::{
-    Access, ClipForm, CopiedClip, DecodeOptions, Decoder, Encoding, Interlaced, MediaError,
+    Access, ClipForm, CopiedClip, DecodeOptions, Decoder, Encoding, Interlaced, MediaError, Room,
     Segment, Stats,
     clip::{copy_image, in_one_file},
     encode::Encoder,
@@ -19,11 +19,13 @@ use crate::{
     probe,
     render::Renderer,
     restart::refuse_restart,
+    room::Taken,
     webp::is_animated,
 };
 
 /// Decodes the frames of `span` (ticks of the stream's time base) and encodes them as an MP4 in
-/// memory. The same span of the same file always gives the same bytes.
+/// memory. The same span of the same file always gives the same bytes. Before it encodes, it waits for
+/// `room` to do so.
 ///
 /// # Errors
 /// `encode`, `filter` and `mux` with their reasons; otherwise those of [`Decoder`].
@@ -33,6 +35,7 @@ pub fn transcode_clip(
     encoding: &Encoding,
     interlaced: Interlaced,
     access: &Access,
+    room: &Room,
 ) -> Result<CopiedClip, MediaError> {
     let segment = Segment { start: Some(span.start), end: Some(span.end) };
     let options = DecodeOptions {
@@ -57,7 +60,7 @@ pub fn transcode_clip(
     }
     let fps = decoder.info().video.avg_fps;
     let mut packets: Vec<Packet> = Vec::new();
-    let mut running: Option<(Renderer, Encoder)> = None;
+    let mut running: Option<Running<'_>> = None;
     let mut frames = 0_u32;
     while let Some(frame) = decoder.next_frame()? {
         if frames == 0 && frame.pts != span.start {
@@ -65,32 +68,40 @@ pub fn transcode_clip(
                 "the first frame of the span is not at its time in the file",
             ));
         }
-        let (renderer, encoder, shown) = match running.take() {
-            Some((mut renderer, encoder)) => {
-                let shown = renderer.render(&frame)?;
-                (renderer, encoder, shown)
+        let (mut now, shown) = match running.take() {
+            Some(mut now) => {
+                let shown = now.renderer.render(&frame)?;
+                (now, shown)
             }
             None => {
                 let mut renderer = Renderer::new(&frame, encoding)?;
                 let shown = renderer.render(&frame)?;
+                let taken = room.take(encoding.memory(shown.get(), frame.av()), access)?;
                 let encoder = Encoder::open(encoding, shown.get(), base, fps)?;
-                (renderer, encoder, shown)
+                (Running { renderer, encoder, _taken: taken }, shown)
             }
         };
-        let (_, encoder) = running.insert((renderer, encoder));
-        encoder.encode(Some((&shown, frame.pts - span.start)), &mut packets)?;
+        now.encoder.encode(Some((&shown, frame.pts - span.start)), &mut packets)?;
+        running = Some(now);
         frames += 1;
     }
-    let Some((_, mut encoder)) = running else {
+    let Some(mut now) = running else {
         return Err(MediaError::mux("no frame lies in the span"));
     };
-    encoder.encode(None, &mut packets)?;
+    now.encoder.encode(None, &mut packets)?;
     show_until(&mut packets, span.end - span.start);
     let Stats { frames: given, skipped, .. } = decoder.stats();
-    let like = Like::Encoder(&encoder);
+    let like = Like::Encoder(&now.encoder);
     let length = Span { start: 0, end: span.end - span.start, time_base: base };
     let bytes = in_one_file(like, packets, &length)?;
     Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames, decoded: given + skipped })
+}
+
+/// What is at work once the first frame is there. Dropped in this order.
+struct Running<'a> {
+    renderer: Renderer,
+    encoder: Encoder,
+    _taken: Taken<'a>,
 }
 
 /// Has each packet's picture shown until the next one's time, and the last one's until `end`:
