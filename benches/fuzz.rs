@@ -58,22 +58,37 @@ impl Random {
     }
 }
 
+/// Where the name of one of the file's tables is, if it has any.
+fn table(bytes: &[u8], random: &mut Random) -> Option<usize> {
+    let names = bytes.windows(4).enumerate();
+    let tables: Vec<usize> = names
+        .filter(|(_, name)| TABLES.iter().any(|table| name == table))
+        .map(|(at, _)| at)
+        .collect();
+    tables.get(random.below(tables.len())).copied()
+}
+
 /// Where in `bytes` damage is done: in the headers or the tables, which matter most, or anywhere.
 fn place(bytes: &[u8], random: &mut Random) -> usize {
     match random.below(4) {
         0 => random.below(bytes.len()),
-        1 => {
-            let names = bytes.windows(4).enumerate();
-            let tables: Vec<usize> = names
-                .filter(|(_, name)| TABLES.iter().any(|table| name == table))
-                .map(|(at, _)| at)
-                .collect();
-            let Some(at) = tables.get(random.below(tables.len())) else {
-                return random.below(bytes.len());
-            };
-            (at + random.below(64)).min(bytes.len() - 1)
-        }
+        1 => match table(bytes, random) {
+            Some(at) => (at + random.below(64)).min(bytes.len() - 1),
+            None => random.below(bytes.len()),
+        },
         _ => random.below(bytes.len().min(4096)),
+    }
+}
+
+/// Has a table say that it is shorter than it is.
+fn shorten(bytes: &mut [u8], random: &mut Random) {
+    let Some(at) = table(bytes, random) else { return };
+    // Behind the name, the version and the flags; sizes have one for all samples before it.
+    let count = at + if &bytes[at..at + 4] == b"stsz" { 12 } else { 8 };
+    if let Some(field) = bytes.get_mut(count..count + 4) {
+        let told = u32::from_be_bytes([field[0], field[1], field[2], field[3]]);
+        let less = u64::from(told) * random.below(100) as u64 / 100;
+        field.copy_from_slice(&(less as u32).to_be_bytes());
     }
 }
 
@@ -85,7 +100,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random, other: &[u8]) {
         }
         let at = place(bytes, random);
         let length = (1 + random.below(64)).min(bytes.len() - at);
-        match random.below(9) {
+        match random.below(10) {
             0 => bytes[at] ^= 1 << random.below(8),
             1 => bytes[at] = random.next() as u8,
             2 => bytes[at..at + length].fill([0, 0xff, 0x7f, 0x80][random.below(4)]),
@@ -108,6 +123,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random, other: &[u8]) {
                 let end = (at + piece.len()).min(bytes.len());
                 bytes.splice(at..end, piece);
             }
+            8 => shorten(bytes, random),
             _ => {
                 let to = random.below(bytes.len());
                 bytes.swap(at, to);
@@ -117,11 +133,11 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random, other: &[u8]) {
 }
 
 /// Cuts the span that was shown, and others from there on for as long as the file is said to be, out of
-/// it through one [`Copier`], one after the other.
+/// it through one [`Copier`], one after the other. How many gave a clip.
 ///
 /// # Panics
 /// If a span gives anything else than it gives alone.
-fn copies(path: &Path, shown: Span, length_s: f64, access: &Access, random: &mut Random) {
+fn copies(path: &Path, shown: Span, length_s: f64, access: &Access, random: &mut Random) -> u64 {
     let time_base = shown.time_base;
     let length = time_base.ticks(length_s.clamp(0.1, 3600.0)).max(1) as usize;
     let mut spans = vec![shown];
@@ -133,20 +149,23 @@ fn copies(path: &Path, shown: Span, length_s: f64, access: &Access, random: &mut
     spans.push(spans[random.below(spans.len())]);
     let copier = Copier::default();
     let since = Instant::now();
+    let mut copied = 0;
     for span in spans {
         let (used, alone) = (copier.copy(path, &span, access), copy_clip(path, &span, access));
         if [&used, &alone].iter().any(|clip| matches!(clip, Err(MediaError::Timeout { .. })))
             || since.elapsed() > PATIENCE
         {
-            return;
+            break;
         }
+        copied += u64::from(alone.is_ok());
         let told = |clip: Result<_, MediaError>| clip.map_err(|error| error.to_string());
         assert!(told(used) == told(alone), "{span:?}: a used reader gave another clip");
     }
+    copied
 }
 
-/// Everything that a run might do with a file. Errors are fine.
-fn exercise(path: &Path, random: &mut Random) -> Result<(), MediaError> {
+/// Everything that a run might do with a file. Errors are fine. How many clips were copied.
+fn exercise(path: &Path, random: &mut Random) -> u64 {
     let access = Access::within(PATIENCE);
     let found = probe(path, &access);
     segments(path, Duration::from_secs(1), &access).ok();
@@ -175,17 +194,16 @@ fn exercise(path: &Path, random: &mut Random) -> Result<(), MediaError> {
         scan.glance(&group, &mut |_frame| Ok(true)).ok();
         scan.decode(&group, &mut |_frame| Ok(())).ok();
     }
-    if let Some(span) = span {
-        let length_s = found.as_ref().ok().and_then(|info| info.duration_s).unwrap_or(4.0);
-        copies(path, span, length_s, &access, random);
-        if found.is_ok_and(|info| info.video.width <= 1280) {
-            let preset = "ultrafast".to_owned();
-            let encoding = Encoding { preset, short_side: Some(64), ..Encoding::default() };
-            let (how, room) = (Interlaced::Deinterlace, Room::default());
-            transcode_clip(path, &span, &encoding, how, &access, &room)?;
-        }
+    let Some(span) = span else { return 0 };
+    let length_s = found.as_ref().ok().and_then(|info| info.duration_s).unwrap_or(4.0);
+    let copied = copies(path, span, length_s, &access, random);
+    if found.is_ok_and(|info| info.video.width <= 1280) {
+        let preset = "ultrafast".to_owned();
+        let encoding = Encoding { preset, short_side: Some(64), ..Encoding::default() };
+        let (how, room) = (Interlaced::Deinterlace, Room::default());
+        transcode_clip(path, &span, &encoding, how, &access, &room).ok();
     }
-    Ok(())
+    copied
 }
 
 /// Everything that reading a recipe does before it looks at files.
@@ -242,7 +260,8 @@ fn child(files: &[PathBuf], seed: u64, first: u64, last: u64, folder: &Path) {
             }
             let path = folder.join(format!("case.{extension}"));
             fs::write(&path, &bytes).unwrap();
-            exercise(&path, &mut Random(number)).ok();
+            let copied = exercise(&path, &mut Random(number));
+            println!("copied {copied}");
         }));
         if caught.is_err() {
             println!("panic");
@@ -255,6 +274,8 @@ fn child(files: &[PathBuf], seed: u64, first: u64, last: u64, folder: &Path) {
 #[derive(Default)]
 struct Tally {
     cases: u64,
+    /// Clips that were copied and compared.
+    copied: u64,
     findings: Vec<(u64, String)>,
 }
 
@@ -289,6 +310,9 @@ fn parent(arguments: &Arguments) -> Tally {
         let reason = loop {
             match said.recv_timeout(HANGING) {
                 Ok(line) if line == "panic" => break Some("panic".to_owned()),
+                Ok(line) if line.starts_with("copied ") => {
+                    tally.copied += line[7..].parse::<u64>().unwrap();
+                }
                 Ok(line) => {
                     running = line.parse().ok();
                     tally.cases += u64::from(running.is_some());
@@ -381,9 +405,9 @@ fn main() {
     if let Some(folder) = &arguments.child {
         return child(&arguments.files, arguments.seed, arguments.first, arguments.last, folder);
     }
-    let Tally { cases, findings } = parent(&arguments);
+    let Tally { cases, copied, findings } = parent(&arguments);
     println!(
-        "{cases} cases from {} files in {:.0} min, seed {}: {} findings",
+        "{cases} cases from {} files in {:.0} min, {copied} clips copied twice, seed {}: {} findings",
         arguments.files.len(),
         arguments.time.as_secs_f64() / 60.0,
         arguments.seed,
