@@ -141,7 +141,7 @@ impl Reader {
     pub(crate) fn new(context: &BuildContext<'_>) -> Self {
         Self {
             need: context.need,
-            memory: context.run.in_flight(),
+            memory: context.run.one_clip(),
             picture_bytes: (context.run.memory / PICTURES_IN_MEMORY).max(LEAST_PICTURE_BYTES),
             patience: Duration::from_secs_f64(context.run.unit_timeout_seconds),
             access: access(context, None),

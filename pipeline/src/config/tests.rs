@@ -1,3 +1,5 @@
+use serde::Deserialize;
+
 use super::*;
 
 fn problems_of(text: &str) -> Vec<String> {
@@ -109,8 +111,8 @@ fn what_the_last_stage_holds_is_not_for_the_others() {
     let with = |held| {
         let mut run = RunConfig { cpus: 8, memory: 1 << 30, held, ..RunConfig::default() };
         run.resolve(2, &mut Problems::default());
-        (run.in_flight(), run.workers)
+        (run.in_flight(), run.workers, run.one_clip())
     };
-    assert_eq!(with(0), (512 << 20, 8));
-    assert_eq!(with(512 << 20), (256 << 20, 4));
+    assert_eq!(with(0), (512 << 20, 8, 512 << 20));
+    assert_eq!(with(512 << 20), (256 << 20, 4, 512 << 20));
 }
