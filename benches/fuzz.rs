@@ -21,7 +21,7 @@ use std::{
 
 use curate_media::{
     Access, Converter, Copier, DecodeOptions, Decoder, Encoding, Filter, Interlaced, KeyScan,
-    MediaError, Room, Size, copy_clip, probe, segments, transcode_clip,
+    MediaError, Size, copy_clip, probe, segments, transcode_clip,
 };
 use curate_pipeline::{Document, Problems};
 use curate_schemas::Span;
@@ -200,8 +200,7 @@ fn exercise(path: &Path, random: &mut Random) -> u64 {
     if found.is_ok_and(|info| info.video.width <= 1280) {
         let preset = "ultrafast".to_owned();
         let encoding = Encoding { preset, short_side: Some(64), ..Encoding::default() };
-        let (how, room) = (Interlaced::Deinterlace, Room::default());
-        transcode_clip(path, &span, &encoding, how, &access, &room).ok();
+        transcode_clip(path, &span, &encoding, Interlaced::Deinterlace, &access).ok();
     }
     copied
 }

@@ -17,6 +17,7 @@ mod progress;
 mod recipe;
 mod report;
 mod report_page;
+mod shortage;
 mod signals;
 mod sink;
 mod units;

@@ -15,7 +15,7 @@ use curate_pipeline::{
 };
 use curate_stages::{
     STAGES,
-    clip::{Bytes, ClipConfig, Form, TranscodeConfig},
+    clip::{Bytes, ClipConfig, Common, Form, TranscodeConfig},
     sources::{IdFrom, InputConfig, Sources, open},
 };
 use schemars::JsonSchema;
@@ -143,6 +143,8 @@ pub(crate) struct Recipe {
     pub(crate) plan: Plan,
     pub(crate) out: PathBuf,
     pub(crate) unit_length: Duration,
+    /// What the workers that write clips have in common.
+    pub(crate) clips: Arc<Common>,
     input: InputConfig,
     text: String,
 }
@@ -174,6 +176,7 @@ impl Recipe {
         let (output, no_output): (OutputConfig, _) =
             read_section("[output]", &document.output, &mut problems);
         let clip = output.clip();
+        let clips = Arc::clone(&clip.common);
         if !no_sections.touches("output") {
             no_output.check("[output]", &mut problems, |found| output.check(base, found));
             // What the other settings may be depends on the codec.
@@ -233,7 +236,7 @@ impl Recipe {
             return Err(refused(&path, problems));
         }
         let unit_length = Duration::from_secs_f64(output.unit_minutes * 60.0);
-        Ok(Self { plan, out, unit_length, input, text })
+        Ok(Self { plan, out, unit_length, clips, input, text })
     }
 
     /// How sources are read.

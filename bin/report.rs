@@ -9,6 +9,7 @@ use crate::{
     env,
     progress::say,
     recipe::Recipe,
+    shortage,
     units::Listed,
 };
 
@@ -65,11 +66,7 @@ pub(crate) fn print(ended: &Ended<'_>) {
     funnel(report, copies);
     self::copies(copies);
     bottleneck(&report.stages, took.as_secs_f64());
-    for stage in &recipe.plan.stages {
-        if let Some(remark) = stage.config.remark() {
-            say(&format!("{}: {remark}", stage.kind));
-        }
-    }
+    shortage::tell(recipe, report, *took);
     let (decoded, source) = (report.frames_decoded, report.frames_source);
     let ratio = match source {
         0 => String::new(),

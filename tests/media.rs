@@ -62,13 +62,12 @@ fn encoders_wait_for_memory_and_the_run_says_how_much_would_do() {
     make(&folder.path("videos"), "a.mp4", source);
     let seconds = "[[stage]]\nkind = \"scenes\"\nmin_s = 0.5\ndetectors = [{ kind = \"fixed\", seconds = 1.0 }]";
     let mut bytes: Vec<Vec<Vec<u8>>> = Vec::new();
-    // The encoder of one clip takes 30 MiB, and encoders may take half of it all.
+    // One clip takes 30 MiB, and transcoding may take half of it all.
     for (memory, waits) in [("32MiB", true), ("1GiB", false)] {
         let rest = format!("[run]\ncpus = 4\nmemory = \"{memory}\"\n{seconds}");
         let said = run(&recipe(&folder, memory, "", "form = \"transcode\"", &rest), 0);
-        let told = "`[run] memory = \"1GiB\"` has it for 4 at a time";
-        let has_told = said.err.contains("clips waited") && said.err.contains(told);
-        assert_eq!(has_told, waits, "{}", said.err);
+        let told = "for a clip): 4 at a time take `[run] memory = \"256MiB\"`";
+        assert_eq!(said.err.contains(told), waits, "{}", said.err);
         let ids = folder.rows(memory, "select clip_id from clips where status = 'kept' order by 1");
         bytes.push(ids.lines().skip(1).map(|id| extract(&folder, memory, id)).collect());
     }

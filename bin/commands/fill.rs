@@ -1,6 +1,8 @@
 //! The first half of `curate run --backfill`: the run over clips that are in the table, before the
 //! usual one over units that are not. What is lacking and how it is written is `bin/backfill.rs`.
 
+use std::time::Instant;
+
 use curate_pipeline::{Planned, Provenance, Stop};
 use curate_store::{Lease, LedgerEntry, Store};
 use tokio::runtime::Handle;
@@ -9,6 +11,7 @@ use crate::{
     backfill::{self, Filler},
     progress::{Progress, say},
     recipe::Recipe,
+    shortage,
     units::{Done, Known, Scope, Units},
 };
 
@@ -53,6 +56,7 @@ impl Filling<'_> {
             |planned| matches!(planned, Planned::Unit(unit) if needs.units.contains(&unit.id)),
         );
         let mut sink = Filler::new(store, self.lease, self.runtime.clone(), &recipe.plan, &needs);
+        let since = Instant::now();
         let ran = curate_pipeline::run(
             &plan,
             self.provenance,
@@ -73,6 +77,7 @@ impl Filling<'_> {
             if words.is_empty() { "none".to_owned() } else { words.join(", ") },
             report.frames_decoded
         ));
+        shortage::tell(recipe, &report, since.elapsed());
         for (uri, message) in &sink.damage {
             say(&format!("backfill: {uri}: {message}"));
         }

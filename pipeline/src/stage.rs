@@ -11,7 +11,7 @@
 //! * The same input gives the same output, alone or in a batch, on any worker.
 //! * A clip that cannot be measured is a [`ClipError`]; it never takes others with it.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, time::Duration};
 
 use curate_schemas::Clip;
 use serde_json::Value as Json;
@@ -35,6 +35,8 @@ pub struct Item {
     /// Frames that stages decoded for it once more, for the report; what was decoded before it failed
     /// need not be counted.
     pub frames_again: u64,
+    /// How long stages of the shape [`Map`] waited with it for memory, which is no work.
+    pub blocked: Duration,
 }
 
 /// What a filter made of a clip. Rejection is a result, not an error.
@@ -175,10 +177,6 @@ pub trait StageConfig: fmt::Debug + Send + Sync {
     /// the stage that every plan ends with.
     fn holds(&self, _memory: u64) -> u64 {
         0
-    }
-    /// What users should know after a run, such as which setting has slowed it down.
-    fn remark(&self) -> Option<String> {
-        None
     }
     /// Models it needs, by their ids; whether they are there is checked before anything runs.
     fn models(&self) -> Vec<&'static str> {

@@ -2,7 +2,7 @@
 //!
 //! A stage's own tests call [`assert_stage_contract`] with a few clips.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use curate_schemas::{Clip, SourceId, UnitId, columns::CLIPS};
 
@@ -32,7 +32,14 @@ pub fn item(clip: Clip, frames: Frames) -> Item {
         start: None,
         end: None,
     };
-    Item { clip, frames, dropped: None, unit: Arc::new(unit), frames_again: 0 }
+    Item {
+        clip,
+        frames,
+        dropped: None,
+        unit: Arc::new(unit),
+        frames_again: 0,
+        blocked: Duration::ZERO,
+    }
 }
 
 /// Checks a `Map` or `Batch` stage against the contract:

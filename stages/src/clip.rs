@@ -4,19 +4,16 @@
 //! loses nothing. `transcode` decodes the clip once more and encodes the pictures as they are shown,
 //! for loaders that jump about in it. `none` leaves the table without bytes.
 
-use std::{
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use curate_media::{
-    Access, ClipForm, CopiedClip, Copier, Encoding, Interlaced, Room, VideoCodec, shown_frames,
+    Access, ClipForm, CopiedClip, Copier, Encoding, Room, Shortage, VideoCodec, shown_frames,
     transcode_clip,
 };
 use curate_pipeline::{
     BuildContext, BuildError, ClipError, Item, Map, Problems, Shape, Stage, StageConfig,
 };
-use curate_schemas::{Span, columns as c};
+use curate_schemas::{Clip, Span, columns as c};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -134,10 +131,16 @@ pub struct ClipConfig {
 pub struct Common {
     /// The files that are copied from.
     copier: Copier,
-    /// Memory for encoders.
+    /// Memory for transcoding; made when the first worker is.
     room: OnceLock<Room>,
-    /// How many workers there may be.
-    workers: OnceLock<usize>,
+}
+
+impl Common {
+    /// What transcoding had too little memory for since this was last asked.
+    #[must_use]
+    pub fn shortage(&self) -> Shortage {
+        self.room.get().map(Room::shortage).unwrap_or_default()
+    }
 }
 
 impl StageConfig for ClipConfig {
@@ -147,6 +150,10 @@ impl StageConfig for ClipConfig {
 
     fn reads(&self) -> &'static [&'static str] {
         &["start_pts", "end_pts", "tb_num", "tb_den", "num_frames"]
+    }
+
+    fn may_read(&self) -> &'static [&'static str] {
+        &["kind", "width", "height"]
     }
 
     fn writes(&self) -> &'static [&'static str] {
@@ -160,21 +167,8 @@ impl StageConfig for ClipConfig {
     fn holds(&self, memory: u64) -> u64 {
         match self.form {
             Form::None | Form::Copy => 0,
-            Form::Transcode => memory / ENCODING_PART,
+            Form::Transcode => memory / TRANSCODING_PART,
         }
-    }
-
-    fn remark(&self) -> Option<String> {
-        let shortage = self.common.room.get()?.shortage()?;
-        let workers = *self.common.workers.get()? as u64;
-        let all = shortage.largest.saturating_mul(workers).saturating_mul(ENCODING_PART);
-        Some(format!(
-            "clips waited {:.0} s in all for memory to encode in, which takes up to {} MiB for one: \
-             `[run] memory = \"{}GiB\"` has it for {workers} at a time",
-            shortage.waited.as_secs_f64(),
-            shortage.largest.div_ceil(1 << 20),
-            all.div_ceil(1 << 30)
-        ))
     }
 
     fn measuring(&self) -> Json {
@@ -195,21 +189,24 @@ impl StageConfig for ClipConfig {
 
     fn build(&self, context: &BuildContext<'_>) -> Result<Stage, BuildError> {
         let make: Make = match self.form {
-            Form::None => Box::new(|_, _, _, _| Ok(None)),
+            Form::None => Box::new(|_, _, _| Ok(None)),
             Form::Copy => {
                 let common = Arc::clone(&self.common);
-                Box::new(move |path, span, _, access| {
-                    common.copier.copy(path, span, access).map(Some)
+                Box::new(move |item, span, access| {
+                    common.copier.copy(&item.unit.source.path, span, access).map(Some)
                 })
             }
             Form::Transcode => {
                 let encoding = self.transcode.encoding();
                 let common = Arc::clone(&self.common);
                 let memory = self.holds(context.run.memory);
-                common.workers.get_or_init(|| context.run.cpus);
-                Box::new(move |path, span, interlaced, access| {
+                Box::new(move |item, span, access| {
                     let room = common.room.get_or_init(|| Room::new(memory));
-                    transcode_clip(path, span, &encoding, interlaced, access, room).map(Some)
+                    let taken = room.take(needed(&item.clip, &encoding), access)?;
+                    item.blocked += taken.waited;
+                    let source = &item.unit.source;
+                    let interlaced = interlaced(source.reading);
+                    transcode_clip(&source.path, span, &encoding, interlaced, access).map(Some)
                 })
             }
         };
@@ -218,17 +215,22 @@ impl StageConfig for ClipConfig {
     }
 }
 
-/// Encoders have one part in so many of `[run] memory`.
-const ENCODING_PART: u64 = 2;
+/// Transcoding has one part in so many of `[run] memory`.
+pub const TRANSCODING_PART: u64 = 2;
+
+/// Bytes that transcoding a clip takes; none for a picture, which stays as it is.
+fn needed(clip: &Clip, encoding: &Encoding) -> u64 {
+    if clip.get(c::KIND).is_some_and(|kind| kind == "image") {
+        return 0;
+    }
+    let number = |value: Option<&i32>| value.map_or(0, |value| value.unsigned_abs());
+    let size = (number(clip.get(c::WIDTH)), number(clip.get(c::HEIGHT)));
+    encoding.memory(size, number(clip.get(c::NUM_FRAMES)))
+}
 
 /// Makes the bytes of a span.
 type Make = Box<
-    dyn Fn(
-            &Path,
-            &Span,
-            Interlaced,
-            &Access,
-        ) -> Result<Option<CopiedClip>, curate_media::MediaError>
+    dyn Fn(&mut Item, &Span, &Access) -> Result<Option<CopiedClip>, curate_media::MediaError>
         + Send,
 >;
 
@@ -249,11 +251,10 @@ impl Map for Writer {
         if item.dropped.is_some() && !self.all {
             return none(item);
         }
-        let source = &item.unit.source;
         let span =
             span(&item.clip).ok_or_else(|| broken("mux", "the clip has no span".to_owned()))?;
-        self.access.track = source.reading.track;
-        let made = (self.make)(&source.path, &span, interlaced(source.reading), &self.access)
+        self.access.track = item.unit.source.reading.track;
+        let made = (self.make)(item, &span, &self.access)
             .map_err(|error| broken(error.kind(), error.to_string()))?;
         let Some(made) = made else { return none(item) };
         item.frames_again += made.decoded;
@@ -261,7 +262,7 @@ impl Map for Writer {
         let mut found = i64::from(made.frames);
         // Packets that give no frame: damaged ones, and those that say that nothing has changed.
         if self.form == Form::Copy && found > frames {
-            let shown = shown_frames(&source.path, &span, &self.access);
+            let shown = shown_frames(&item.unit.source.path, &span, &self.access);
             let shown = shown.map_err(|error| broken(error.kind(), error.to_string()))?;
             item.frames_again += shown.decoded;
             found = i64::from(shown.frames);

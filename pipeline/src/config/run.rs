@@ -36,14 +36,14 @@ pub struct RunConfig {
     /// CPU threads to use in all; 0 means every core.
     pub cpus: usize,
     /// Units decoded at the same time, at most; 0 means one for each core, as far as `memory` goes
-    /// (64 MiB of its half for each decoder).
+    /// (64 MiB of what it has for decoders for each).
     pub workers: usize,
     /// Decoder threads for each unit; 0 shares the cores out: one for each of many units, up to four
     /// for a single one.
     pub decode_threads: usize,
     /// Memory beside the program itself, such as `"1GiB"`: half for frames and clips in flight
-    /// between the stages, the rest for decoders and the table. Where clips are transcoded, encoders
-    /// have half and the others a quarter each. A model's weights come on top.
+    /// between the stages, the rest for decoders and the table. Where clips are transcoded, that
+    /// has half and the others a quarter each. A model's weights come on top.
     #[serde(deserialize_with = "bytes_text")]
     #[schemars(with = "Bytes")]
     pub memory: u64,

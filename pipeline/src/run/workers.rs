@@ -184,7 +184,8 @@ impl Emit for Emitter<'_> {
         self.shared.observer.clip_split();
         self.shared.stats[self.index].clips.fetch_add(1, Ordering::Relaxed);
         let unit = Arc::clone(self.unit);
-        let item = Item { clip, frames, dropped: None, unit, frames_again: 0 };
+        let item =
+            Item { clip, frames, dropped: None, unit, frames_again: 0, blocked: Duration::ZERO };
         let since = Instant::now();
         pass_on(
             self.shared,
@@ -228,6 +229,7 @@ fn map_loop(
             continue;
         }
         shared.stats[index].clips.fetch_add(1, Ordering::Relaxed);
+        held.item.blocked = Duration::ZERO;
         let busy = Instant::now();
         let measured =
             catch_unwind(AssertUnwindSafe(|| map.map(&mut held.item))).unwrap_or_else(|panic| {
@@ -238,7 +240,7 @@ fn map_loop(
                 }
                 Err(ClipError { kind: "panic", message: panic_message(panic.as_ref()) })
             });
-        times.busy(busy);
+        times.busy_without(busy, held.item.blocked);
         let since = Instant::now();
         let (ticketed, _permit) = held.into_parts();
         pass_on(shared, index, outlet, ticketed, measured);

@@ -1,25 +1,19 @@
-//! How much memory an encoder takes, before it takes it.
+//! How much memory transcoding a clip takes, before it takes it.
 //!
 //! Encoders hold the pictures that they look ahead to, those that later ones refer to, and some of what
 //! they computed of each. The numbers of pictures are those of the presets (x264 164, x265 3.5); what
 //! one takes, and all of SVT-AV1 (1.4), is fitted to what was measured: `benches/encoder_memory.py`
-//! compares. What is told for the wrong size only makes too many or too few encode at a time.
+//! compares. Where it is wrong, too many or too few clips are encoded at a time, and nothing else.
 
 use ffmpeg_next::ffi;
 
-use crate::{Encoding, VideoCodec, color::pixel_format};
+use crate::{Encoding, VideoCodec, render::stored_size};
 
-/// Pictures that a source's decoder holds beside its encoder: those that are referred to, those that
-/// wait for their turn to be shown, and the one in the filters.
-const DECODED: u64 = 10;
-
-/// Bytes of a frame's pixels.
-fn picture_bytes(frame: &ffi::AVFrame) -> u64 {
-    let Some(format) = pixel_format(frame.format) else { return 0 };
-    // SAFETY: arithmetic on numbers; what cannot be gives an error, which is negative.
-    let bytes = unsafe { ffi::av_image_get_buffer_size(format, frame.width, frame.height, 1) };
-    u64::try_from(bytes).unwrap_or(0)
-}
+/// Pictures that a source's decoder holds: those that are referred to and those that wait for their
+/// turn to be shown.
+const DECODED: u64 = 7;
+/// Bytes of one of their pixels: of 8 bits without subsampling, or of 10 bits with it.
+const DECODED_PIXEL: u64 = 3;
 
 /// Pictures that x264 looks ahead to and reorders, and those it refers to.
 fn x264(preset: &str) -> (u64, u64, u64) {
@@ -52,27 +46,42 @@ fn x265(preset: &str) -> (u64, u64, u64) {
 }
 
 impl Encoding {
-    /// Bytes that encoding pictures like `shown` takes about, out of pictures like `source`.
-    pub(crate) fn memory(&self, shown: &ffi::AVFrame, source: &ffi::AVFrame) -> u64 {
-        let (fixed_mib, pictures) = self.held();
-        let encoder =
-            (fixed_mib << 20).saturating_add(picture_bytes(shown).saturating_mul(pictures));
-        encoder.saturating_add(DECODED.saturating_mul(picture_bytes(source)))
+    /// About how many bytes transcoding a clip takes, its decoder included.
+    ///
+    /// `size` is the width and height of the source's pictures in pixels, `frames` the clip's length.
+    #[must_use]
+    pub fn memory(&self, size: (u32, u32), frames: u32) -> u64 {
+        let pixels = u64::from(size.0) * u64::from(size.1);
+        let decoder = pixels.saturating_mul(DECODED_PIXEL * DECODED);
+        let (fixed_mib, pictures) = self.held(u64::from(frames));
+        let encoder = (fixed_mib << 20).saturating_add(self.picture_bytes(size) * pictures);
+        encoder.saturating_add(decoder)
+    }
+
+    /// Bytes of a picture as it is encoded; none of a format that there is not.
+    fn picture_bytes(&self, size: (u32, u32)) -> u64 {
+        let Some(format) = self.format() else { return 0 };
+        let stored = stored_size(size, self.short_side);
+        let Ok((width, height)) = stored.ints() else { return 0 };
+        // SAFETY: arithmetic on numbers; what cannot be gives an error, which is negative.
+        let bytes = unsafe { ffi::av_image_get_buffer_size(format, width, height, 1) };
+        u64::try_from(bytes).unwrap_or(0)
     }
 
     /// MiB whatever the size is, and pictures.
-    fn held(&self) -> (u64, u64) {
+    fn held(&self, frames: u64) -> (u64, u64) {
         match self.codec {
             VideoCodec::H264 => {
                 let (ahead, reordered, references) = x264(&self.preset);
                 // It looks no further than to the next key frame.
                 let ahead = ahead.min(u64::from(self.key_every));
                 // Each with its half pixels between (2.5 pictures); references weighted too.
-                (4, (ahead + reordered + 2 * references + 2) * 5 / 2)
+                let waiting = (ahead + reordered).min(frames);
+                (4, (waiting + 2 * references.min(frames) + 2) * 5 / 2)
             }
             VideoCodec::H265 => {
                 let (ahead, reordered, references) = x265(&self.preset);
-                (34, (ahead + reordered + references + 4) * 4)
+                (34, ((ahead + reordered).min(frames) + references.min(frames) + 4) * 4)
             }
             VideoCodec::Av1 => match self.preset.parse() {
                 Ok(0..=3) => (45, 360),
@@ -81,5 +90,34 @@ impl Encoding {
                 _ => (45, 110),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HD: (u32, u32) = (1920, 1080);
+
+    #[test]
+    fn it_grows_with_the_picture_the_length_and_the_effort() {
+        let encoding = Encoding::default();
+        let usual = encoding.memory(HD, 100);
+        assert!((150 << 20..256 << 20).contains(&usual), "two fit into the default: {usual}");
+        assert!(encoding.memory((3840, 2160), 100) > 3 * usual);
+        assert!(encoding.memory(HD, 3) < usual && encoding.memory(HD, 50) == usual);
+        let with = |change: fn(&mut Encoding)| {
+            let mut encoding = Encoding::default();
+            change(&mut encoding);
+            encoding.memory(HD, 100)
+        };
+        assert!(with(|e| e.preset = "veryslow".to_owned()) > usual);
+        assert!(with(|e| e.preset = "ultrafast".to_owned()) < usual);
+        assert!(with(|e| e.pixel_format = "yuv420p10le".to_owned()) > usual);
+        assert!(with(|e| e.key_every = 250) > usual);
+        assert!(with(|e| e.short_side = Some(360)) < usual);
+        assert!(with(|e| e.codec = VideoCodec::H265) > usual);
+        let most = encoding.memory((u32::MAX, u32::MAX), u32::MAX);
+        assert!(most > usual, "what no picture is does not overflow");
     }
 }

@@ -111,7 +111,7 @@ pub use self::{
     png::encode_png,
     probe::{SourceInfo, SourceKind, VideoInfo, probe},
     rate::FrameRate,
-    room::{Room, Shortage},
+    room::{Room, Shortage, Taken},
     scene::{analysis_size, edge_kernel_size, edges},
     segments::segments,
     sheet::{SheetCell, contact_sheet},

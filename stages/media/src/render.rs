@@ -28,7 +28,7 @@ pub(crate) struct Renderer {
 }
 
 /// The size at which a picture of this shown size is stored: even sides, as 4:2:0 wants them.
-fn stored_size((width, height): (u32, u32), short_side: Option<u32>) -> Size {
+pub(crate) fn stored_size((width, height): (u32, u32), short_side: Option<u32>) -> Size {
     let even = |side: u32| (side & !1).max(2);
     let short = width.min(height);
     match short_side {

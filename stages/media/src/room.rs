@@ -1,11 +1,12 @@
-//! Memory for clips that are encoded at the same time.
+//! Memory for clips that are transcoded at the same time.
 //!
-//! An encoder holds tens of pictures, so that one for each core of a large machine would fill it. Who
-//! needs more than is left waits for others to end, in the order of asking, so that a large clip gets
-//! its turn among many small ones. What needs more than there is at all is encoded alone.
+//! A decoder and an encoder hold tens of pictures, so that one of each for each core of a large machine
+//! would fill it. Who needs more than is left waits for others to end, in the order of asking, so that a
+//! large clip gets its turn among many small ones. What needs more than there is at all has it alone.
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use crate::{Access, MediaError};
 /// How often who waits looks whether the run is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// So many bytes, shared by all encoders of a run. The default is without limit.
+/// So many bytes, shared by all that transcode in a run.
 #[derive(Debug)]
 pub struct Room {
     bytes: u64,
@@ -41,12 +42,6 @@ pub struct Shortage {
     pub largest: u64,
 }
 
-impl Default for Room {
-    fn default() -> Self {
-        Self::new(u64::MAX)
-    }
-}
-
 impl Room {
     /// Room for `bytes` bytes.
     #[must_use]
@@ -56,14 +51,17 @@ impl Room {
         Self { bytes, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// What it was too small for so far; `None` if nobody has waited.
+    /// What it was too small for since this was last asked.
     #[must_use]
-    pub fn shortage(&self) -> Option<Shortage> {
-        Some(self.lock().shortage).filter(|shortage| !shortage.waited.is_zero())
+    pub fn shortage(&self) -> Shortage {
+        mem::take(&mut self.lock().shortage)
     }
 
     /// Waits until `bytes` bytes are free, or all are, and takes them.
-    pub(crate) fn take(&self, bytes: u64, access: &Access) -> Result<Taken<'_>, MediaError> {
+    ///
+    /// # Errors
+    /// `cancelled`. The deadline of `access` is for work, not for waiting.
+    pub fn take(&self, bytes: u64, access: &Access) -> Result<Taken<'_>, MediaError> {
         let mut state = self.lock();
         state.shortage.largest = state.shortage.largest.max(bytes);
         let ticket = state.tickets;
@@ -74,7 +72,7 @@ impl Room {
             let is_next = state.queue.front() == Some(&ticket);
             is_next && (state.used == 0 || state.used.saturating_add(bytes) <= self.bytes)
         };
-        let has_waited = !fits(&state);
+        let is_free = fits(&state);
         while !fits(&state) {
             if access.is_cancelled() {
                 state.queue.retain(|other| *other != ticket);
@@ -84,14 +82,13 @@ impl Room {
             let waited = self.changed.wait_timeout(state, LOOK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        if has_waited {
-            state.shortage.waited += since.elapsed();
-        }
+        let waited = if is_free { Duration::ZERO } else { since.elapsed() };
+        state.shortage.waited += waited;
         state.queue.pop_front();
         state.used = state.used.saturating_add(bytes);
         // The next one may fit too.
         self.changed.notify_all();
-        Ok(Taken { room: self, bytes })
+        Ok(Taken { room: self, bytes, waited })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -101,9 +98,11 @@ impl Room {
 
 /// A part of a [`Room`], given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Taken<'a> {
+pub struct Taken<'a> {
     room: &'a Room,
     bytes: u64,
+    /// How long was waited for it.
+    pub waited: Duration,
 }
 
 impl Drop for Taken<'_> {
@@ -157,8 +156,10 @@ mod tests {
             });
             prop_assert_eq!(done.into_inner(), needs.len() as u64);
             prop_assert_eq!(used(&room), 0);
-            prop_assert_eq!(room.lock().shortage.largest, needs.iter().copied().max().unwrap());
-            prop_assert!(threads > 1 || room.shortage().is_none());
+            let shortage = room.shortage();
+            prop_assert_eq!(shortage.largest, needs.iter().copied().max().unwrap());
+            prop_assert!(threads > 1 || shortage.waited.is_zero());
+            prop_assert_eq!(room.shortage(), Shortage::default());
         }
     }
 
@@ -190,7 +191,7 @@ mod tests {
         assert!(is_in.into_inner());
         drop(small);
         assert_eq!(used(&room), 0);
-        let shortage = room.shortage().unwrap();
+        let shortage = room.shortage();
         assert_eq!(shortage.largest, 90);
         assert!(shortage.waited >= 2 * LOOK);
     }

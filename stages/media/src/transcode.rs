@@ -9,7 +9,7 @@ use std::path::Path;
 use curate_schemas::Span;
 
 use crate::{
-    Access, ClipForm, CopiedClip, DecodeOptions, Decoder, Encoding, Interlaced, MediaError, Room,
+    Access, ClipForm, CopiedClip, DecodeOptions, Decoder, Encoding, Interlaced, MediaError,
     Segment, Stats,
     clip::{copy_image, in_one_file},
     encode::Encoder,
@@ -19,13 +19,11 @@ use crate::{
     probe,
     render::Renderer,
     restart::refuse_restart,
-    room::Taken,
     webp::is_animated,
 };
 
 /// Decodes the frames of `span` (ticks of the stream's time base) and encodes them as an MP4 in
-/// memory. The same span of the same file always gives the same bytes. Before it encodes, it waits for
-/// `room` to do so.
+/// memory. The same span of the same file always gives the same bytes.
 ///
 /// # Errors
 /// `encode`, `filter` and `mux` with their reasons; otherwise those of [`Decoder`].
@@ -35,7 +33,6 @@ pub fn transcode_clip(
     encoding: &Encoding,
     interlaced: Interlaced,
     access: &Access,
-    room: &Room,
 ) -> Result<CopiedClip, MediaError> {
     let segment = Segment { start: Some(span.start), end: Some(span.end) };
     let options = DecodeOptions {
@@ -60,7 +57,7 @@ pub fn transcode_clip(
     }
     let fps = decoder.info().video.avg_fps;
     let mut packets: Vec<Packet> = Vec::new();
-    let mut running: Option<Running<'_>> = None;
+    let mut running: Option<(Renderer, Encoder)> = None;
     let mut frames = 0_u32;
     while let Some(frame) = decoder.next_frame()? {
         if frames == 0 && frame.pts != span.start {
@@ -68,40 +65,32 @@ pub fn transcode_clip(
                 "the first frame of the span is not at its time in the file",
             ));
         }
-        let (mut now, shown) = match running.take() {
-            Some(mut now) => {
-                let shown = now.renderer.render(&frame)?;
-                (now, shown)
+        let (renderer, encoder, shown) = match running.take() {
+            Some((mut renderer, encoder)) => {
+                let shown = renderer.render(&frame)?;
+                (renderer, encoder, shown)
             }
             None => {
                 let mut renderer = Renderer::new(&frame, encoding)?;
                 let shown = renderer.render(&frame)?;
-                let taken = room.take(encoding.memory(shown.get(), frame.av()), access)?;
                 let encoder = Encoder::open(encoding, shown.get(), base, fps)?;
-                (Running { renderer, encoder, _taken: taken }, shown)
+                (renderer, encoder, shown)
             }
         };
-        now.encoder.encode(Some((&shown, frame.pts - span.start)), &mut packets)?;
-        running = Some(now);
+        let (_, encoder) = running.insert((renderer, encoder));
+        encoder.encode(Some((&shown, frame.pts - span.start)), &mut packets)?;
         frames += 1;
     }
-    let Some(mut now) = running else {
+    let Some((_, mut encoder)) = running else {
         return Err(MediaError::mux("no frame lies in the span"));
     };
-    now.encoder.encode(None, &mut packets)?;
+    encoder.encode(None, &mut packets)?;
     show_until(&mut packets, span.end - span.start);
     let Stats { frames: given, skipped, .. } = decoder.stats();
-    let like = Like::Encoder(&now.encoder);
+    let like = Like::Encoder(&encoder);
     let length = Span { start: 0, end: span.end - span.start, time_base: base };
     let bytes = in_one_file(like, packets, &length)?;
     Ok(CopiedClip { bytes, form: ClipForm::Mp4, skip_frames: 0, frames, decoded: given + skipped })
-}
-
-/// What is at work once the first frame is there. Dropped in this order.
-struct Running<'a> {
-    renderer: Renderer,
-    encoder: Encoder,
-    _taken: Taken<'a>,
 }
 
 /// Has each packet's picture shown until the next one's time, and the last one's until `end`:

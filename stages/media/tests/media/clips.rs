@@ -3,8 +3,8 @@
 use std::{fs, path::Path, time::Duration};
 
 use curate_media::{
-    Access, ClipForm, Encoding, Interlaced, Room, Segment, copy_clip, probe, segments,
-    shown_frames, transcode_clip,
+    Access, ClipForm, Encoding, Interlaced, Segment, copy_clip, probe, segments, shown_frames,
+    transcode_clip,
 };
 use curate_schemas::{Span, rescale};
 
@@ -152,7 +152,6 @@ fn spans_that_are_in_the_file_twice_are_refused() {
             &Encoding { preset: "veryfast".to_owned(), ..Encoding::default() },
             Interlaced::Keep,
             &Access::default(),
-            &Room::default(),
         );
         for made in [copied, made] {
             let kind = made.map(|clip| clip.frames).map_err(|error| error.kind());

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use curate_media::{
-    Access, Converter, DecodeOptions, Decoder, Encoding, Filter, Frame, Interlaced, Picture, Room,
-    Size, probe, transcode_clip,
+    Access, Converter, DecodeOptions, Decoder, Encoding, Filter, Frame, Interlaced, Picture, Size,
+    probe, transcode_clip,
 };
 use curate_schemas::Span;
 
@@ -153,9 +153,7 @@ fn transcoded_clips_have_the_colours_that_are_analysed() {
         let time_base = probe(&path, &Access::default()).unwrap().video.time_base;
         let span = Span { start: frame.pts, end: frame.pts + frame.duration.max(1), time_base };
         let how = Interlaced::Deinterlace;
-        let clip =
-            transcode_clip(&path, &span, &encoding, how, &Access::default(), &Room::default())
-                .unwrap();
+        let clip = transcode_clip(&path, &span, &encoding, how, &Access::default()).unwrap();
         let file = folder.path().join("clip.mp4");
         std::fs::write(&file, &clip.bytes).unwrap();
         let off = apart(&shown(&first(&file)).data, &shown(&frame).data);
@@ -191,9 +189,7 @@ fn grey_of_limited_range_is_black_and_white() {
             let span = Span { start: frame.pts, end: frame.pts + frame.duration.max(1), time_base };
             let encoding = Encoding { crf: 1.0, ..Encoding::default() };
             let how = Interlaced::Deinterlace;
-            let clip =
-                transcode_clip(&path, &span, &encoding, how, &Access::default(), &Room::default())
-                    .unwrap();
+            let clip = transcode_clip(&path, &span, &encoding, how, &Access::default()).unwrap();
             let file = folder.path().join("clip.mp4");
             std::fs::write(&file, &clip.bytes).unwrap();
             let off = apart(&shown(&first(&file)).data, &picture);

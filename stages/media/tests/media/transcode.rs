@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use curate_media::{
     Access, ClipForm, Converter, DecodeOptions, Decoder, Encoding, Filter, Frame, Interlaced,
-    Picture, Room, Size, VideoCodec, probe, sum_abs_diff, transcode_clip,
+    Picture, Size, VideoCodec, probe, sum_abs_diff, transcode_clip,
 };
 use curate_schemas::{Span, rescale};
 
@@ -37,7 +37,7 @@ fn check(path: &Path, from: usize, to: usize, encoding: &Encoding, limit: f64) {
     let span = Span { start: source[from].pts, end, time_base: base };
     let once = || {
         let how = Interlaced::Deinterlace;
-        transcode_clip(path, &span, encoding, how, &Access::default(), &Room::default()).unwrap()
+        transcode_clip(path, &span, encoding, how, &Access::default()).unwrap()
     };
     let clip = once();
     let again = once();
