@@ -65,8 +65,7 @@ pub(crate) fn print(ended: &Ended<'_>) {
     }
     funnel(report, copies);
     self::copies(copies);
-    bottleneck(&report.stages, took.as_secs_f64());
-    shortage::tell(recipe, report, *took);
+    bottleneck(&report.stages, took.as_secs_f64(), shortage::told(recipe, report, *took));
     let (decoded, source) = (report.frames_decoded, report.frames_source);
     let ratio = match source {
         0 => String::new(),
@@ -163,7 +162,7 @@ fn copies(settled: &Settled) {
 }
 
 /// Where the time went, and which stage the others wait for.
-fn bottleneck(stages: &[StageReport], wall_s: f64) {
+fn bottleneck(stages: &[StageReport], wall_s: f64, shortage: Option<String>) {
     say("stage      workers   clips   busy  waiting  blocked  ms/clip");
     for stage in stages {
         let shares = stage.shares(wall_s);
@@ -177,6 +176,10 @@ fn bottleneck(stages: &[StageReport], wall_s: f64) {
             100.0 * shares.blocked,
             1e3 * stage.busy_s / stage.clips.max(1) as f64
         ));
+    }
+    if let Some(words) = shortage {
+        say(&format!("bottleneck: memory; {words}"));
+        return;
     }
     let busiest = stages
         .iter()

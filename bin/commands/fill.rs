@@ -77,7 +77,9 @@ impl Filling<'_> {
             if words.is_empty() { "none".to_owned() } else { words.join(", ") },
             report.frames_decoded
         ));
-        shortage::tell(recipe, &report, since.elapsed());
+        if let Some(words) = shortage::told(recipe, &report, since.elapsed()) {
+            say(&format!("backfill: {words}"));
+        }
         for (uri, message) in &sink.damage {
             say(&format!("backfill: {uri}: {message}"));
         }
