@@ -14,6 +14,7 @@ mod doctor;
 mod editors;
 mod files;
 mod generate;
+mod keyframes;
 mod kills;
 mod media;
 mod models;
